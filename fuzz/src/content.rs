@@ -231,7 +231,7 @@ fn send(kept: &Kept, settings: u8, hop: u8, cut: usize) -> Option<Arrived> {
     };
     let now = Instant::now();
     let mut client =
-        Client::new("hop:25", ClientOpening::plain("relay.example"), Timeouts::default(), now);
+        Client::new("hop:25", ClientOpening::plain_text("relay.example"), Timeouts::default(), now);
     let mut next = Hop { offers: hop, ..Hop::default() };
     client.handle_bytes(b"220 hop\r\n", now);
     let mut transaction = Some(transaction);
@@ -240,7 +240,7 @@ fn send(kept: &Kept, settings: u8, hop: u8, cut: usize) -> Option<Arrived> {
             client.handle_written();
             let replies = next.take(&octets);
             client.handle_bytes(&replies, now);
-            client.settle();
+            client.accept_result();
         }
         match client.poll_event() {
             Some(ClientEvent::Ready) => match transaction.take() {

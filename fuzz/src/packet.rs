@@ -6,7 +6,7 @@ use std::cell::Cell;
 
 use relay_common::budget::{Bucket, TokenBudget};
 use relay_common::classify::Tables;
-use relay_common::guard::{DropReason, GuardDecision, GuardTables, PassReason, judge};
+use relay_common::guard::{DropReason, GuardDecision, GuardTables, PassReason, decide};
 use relay_common::packet::{NotSegment, Segment, segment};
 use relay_common::tables::{
     BindingEntry, BindingKey, ConnectorEntry, ConnectorKey, NO_GENERATION, RangeEntry, RangeKey,
@@ -28,7 +28,7 @@ pub fn check(input: &[u8]) {
         assert!(part == whole || part == Err(NotSegment::Truncated), "{end}: {part:?} {whole:?}");
     }
     let answers = Answers(answers);
-    judgement_follows(&answers, whole, judge(frame, &answers, answers.generation()));
+    judgement_follows(&answers, whole, decide(frame, &answers, answers.generation()));
 }
 
 /// The frame contains the two addresses one after the other, and after them the port. A mapped

@@ -36,7 +36,7 @@ fn read<'a>(
     let mut taken = 0;
     for mut piece in pieces {
         while !piece.is_empty() {
-            let wanted = reader.wants();
+            let wanted = reader.missing_octets();
             assert!(wanted > 0 && taken + wanted <= PROXY_HEADER_OCTETS);
             let (octets, rest) = piece.split_at(wanted.min(piece.len()));
             piece = rest;

@@ -222,7 +222,7 @@ impl Run {
                 self.player.happen(|session, now| session.handle_message_begun(now, begun));
             }
             Asked::ToFindOut(inquiry) => {
-                let found = if well { inquiry.not_asked() } else { inquiry.unanswered() };
+                let found = if well { inquiry.not_asked() } else { inquiry.without_answer() };
                 self.player.happen(|session, now| session.handle_finding(now, found));
             }
             Asked::ToCommit => {

@@ -4,7 +4,7 @@
 //! none of them gives it a right because it passed.
 
 use aya_ebpf::programs::XdpContext;
-use relay_common::guard::{DropReason, PassReason, GuardDecision, judge};
+use relay_common::guard::{DropReason, PassReason, GuardDecision, decide};
 use relay_common::packet::NotSegment;
 
 use crate::maps::{Maps, count, count_connector, state};
@@ -13,7 +13,7 @@ use crate::reader::Frame;
 #[inline(always)]
 pub fn passes(context: &XdpContext) -> bool {
     let (generation, _) = state();
-    let verdict = judge(&Frame::new(context), &Maps, generation);
+    let verdict = decide(&Frame::new(context), &Maps, generation);
     #[cfg(feature = "log")]
     log(context, verdict);
     match verdict {

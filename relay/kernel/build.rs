@@ -1,8 +1,8 @@
-//! Embeds the kernel half, where the builder has one.
+//! Embeds the kernel half, if it was built.
 //!
-//! `cargo xtask build` compiles relay-ebpf and names the object in RELAY_KERNEL_OBJECT. Without
-//! it, as in a plain `cargo build`, what is embedded is empty, and the daemon says so when it is
-//! asked for the kernel.
+//! `cargo xtask build` compiles relay-ebpf and sets RELAY_KERNEL_OBJECT to the object. Without the
+//! variable, as in a plain `cargo build`, the embedded object is empty, and the daemon reports that
+//! if the kernel is configured.
 
 use std::path::PathBuf;
 use std::{env, fs};

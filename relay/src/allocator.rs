@@ -1,19 +1,19 @@
 //! The allocator, and when free memory goes back to the system.
 //!
-//! glibc keeps what is freed between things that live long: after four thousand sessions that held
-//! much, 125 MB stayed with a daemon that used 23. Others give back what a thread freed when that
-//! thread works again, and most of a daemon's threads sleep after an attack. jemalloc has a thread
-//! for it. SQLite has glibc's allocator.
+//! glibc keeps free memory between long-lived objects: after four thousand large sessions, a daemon
+//! that used 23 MB kept 125 MB. Other allocators return the memory of a thread only when that
+//! thread runs again, but most threads of a daemon sleep after an attack. jemalloc has a background
+//! thread for this. SQLite uses glibc's allocator.
 
 use tracing::warn;
 
-/// To be the `#[global_allocator]` of a program that runs the daemon.
+/// The `#[global_allocator]` of a program that runs the daemon.
 pub use tikv_jemallocator::Jemalloc as Allocator;
 
-/// From now on, pages that have been empty for ten seconds go back to the system, also while
-/// all threads of this process sleep. Starts a thread, which keeps the rights that this one has.
-pub fn give_back_in_background() {
+/// Starts a thread that returns pages to the system when they have been empty for ten seconds, even
+/// while all other threads sleep. The new thread keeps the capabilities of the calling thread.
+pub fn start_background_purge() {
     if let Err(error) = tikv_jemalloc_ctl::background_thread::write(true) {
-        warn!(%error, "free memory will not go back to the system while the daemon is idle");
+        warn!(%error, "memory is not returned to the system while the daemon is idle");
     }
 }

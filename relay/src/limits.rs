@@ -1,5 +1,5 @@
-//! The bounds of starting, stopping, logging and the control socket: unit, source and what happens at
-//! each. The bounds of a part are in the `limits.rs` of its crate.
+//! The bounds of starting, stopping, logging and the control socket: unit, source and effect of
+//! each. Other bounds are in the `limits.rs` of their crates.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ pub const PASSWORD_OCTETS: u64 = 1024;
 
 // Connections. Our own bounds.
 
-/// How long the daemon waits for messages that clients are sending when it is told to stop. Other
-/// clients find no listener meanwhile, so it is short; a client that is cut off sends again.
+/// How long the daemon waits at its stop for messages that clients are sending. Other clients find
+/// no listener in this time, so it is short; a client whose connection is closed sends again.
 pub const DRAIN: Duration = Duration::from_secs(5);
 
-/// How often the files of certificates are looked at. A change is taken at the second look that
-/// sees it.
+/// How often the files of certificates are checked. A change is loaded at the second check that
+/// finds it.
 pub const CERTIFICATE_LOOK: Duration = Duration::from_secs(2);
 
 // Recipients. Our own bounds.
@@ -45,61 +45,61 @@ const _: () = assert!(
 pub const CONTROL_REQUEST_OCTETS: u64 = 64 * 1024;
 /// Longest answer that the command line reads, in octets.
 pub const CONTROL_ANSWER_OCTETS: u64 = 1024 * 1024 * 1024;
-/// Octets of a piece of a message that is exported.
+/// Octets in a piece of an exported message.
 pub const CONTROL_PIECE_OCTETS: usize = 256 * 1024;
-/// How long either side waits for the other, where something has to be done.
+/// How long either side waits for the other if a request changes something.
 pub const CONTROL_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a command that only looks waits for an answer.
+/// How long a command waits for an answer if its request changes nothing.
 pub const CONTROL_LOOK: Duration = Duration::from_secs(10);
-/// How long a control connection may be silent: it is of this host, and its request is one line.
+/// How long a control connection may be silent. The client is on this host, and its request is one
+/// line.
 pub const CONTROL_SILENCE: Duration = Duration::from_secs(2);
 /// Control connections at one time. More wait.
 pub const CONTROL_CONNECTIONS: usize = 256;
-/// Connections to the control socket that may wait to be accepted: our own, as many as are served.
+/// Connections to the control socket that may wait for accept: our own, as many as are served.
 pub const CONTROL_BACKLOG: i32 = CONTROL_CONNECTIONS as i32;
 
 // The daemon.
 
-/// How often entries of replaced generations are looked for.
+/// How often replaced generations are removed from the kernel.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-/// Octets of log lines that wait to be written. A line beyond them is lost and counted.
+/// Octets of log lines that wait for the writer. Further lines are lost and counted.
 pub const LOG_PENDING_OCTETS: usize = 4 * 1024 * 1024;
-/// Octets of the log that are written at once. Not more than PIPE_BUF, pipe(7): a pipe that is ready
-/// takes them without blocking.
+/// Octets of one write to the log. Not more than PIPE_BUF, pipe(7): a pipe that is ready accepts
+/// them without blocking.
 pub const LOG_OUTPUT_OCTETS: usize = 4096;
-/// Octets of one log line. The rest of a longer one is cut off.
+/// Octets of one log line. A longer line is cut.
 pub const LOG_LINE_OCTETS: usize = 64 * 1024;
 /// Octets of one line for the journal. `journalctl -o json` shows a message as `null` from 4,096
-/// octets on, the field's name included.
+/// octets on, which include the field's name.
 pub const JOURNAL_LINE_OCTETS: usize = 4_000;
-/// How long the log's writer waits at once for a reader.
+/// How long the log's writer waits in one poll for a reader.
 pub const LOG_POLL: Duration = Duration::from_secs(1);
-/// How long the end of the process waits for the log to be written.
+/// How long the end of the process waits for the log.
 pub const LOG_FLUSH: Duration = Duration::from_secs(1);
-/// Descriptors, besides those of listeners, that the daemon cannot do without: about 40 for the
-/// kernel half, the queue and the runtime, and a few sessions, deliveries and questions to DNS.
+/// Descriptors that the daemon needs besides those of listeners: about 40 for the kernel half, the
+/// queue and the runtime, and a few for sessions, deliveries and DNS.
 pub const DESCRIPTORS_RESERVED: u64 = 128;
-/// Threads besides those of the runtime: the queue's and the message tracking log's, and a few for
-/// work that blocks.
+/// Threads besides those of the runtime: for the queue, the message tracking log, and some blocking
+/// work.
 pub const SPARE_THREADS: usize = 6;
-/// How long a stop takes at most, from the signal on: sessions, a reload under way and delivery.
-/// What has not ended by then is cut off; the queue bears it as it bears a crash.
+/// Longest time of a stop, from the signal on: sessions, a reload under way and delivery. After it
+/// the rest is cut off; for the queue that is like a crash.
 pub const STOP: Duration = Duration::from_secs(6);
-/// How long a stop waits after [`STOP`] for threads that are blocked, on a disk for example.
+/// How long a stop waits after [`STOP`] for blocked threads, for example on a disk.
 pub const BLOCKED_STOP: Duration = Duration::from_secs(2);
 
 // Delivery at the end.
 
-/// How long the end of the daemon waits for delivery in all: for [`relay_delivery::limits::DELIVERY_CUT`], and then for
-/// replies to an end of data and for the disk. An attempt that is still under way then may be a
-/// duplicate later. A new daemon listens no sooner, so it is short.
+/// How long the end of the daemon waits for delivery: for [`relay_delivery::limits::DELIVERY_CUT`],
+/// and then for replies to an end of data and for the disk. An attempt that is still under way then
+/// may cause a duplicate. A new daemon cannot listen before, so the time is short.
 pub const DELIVERY_STOP: Duration = Duration::from_secs(5);
-/// How long the end of the daemon waits after [`DELIVERY_STOP`] until the attempts that it has cut off
-/// are recorded.
+/// How long the end of the daemon waits after [`DELIVERY_STOP`] for the record of cut attempts.
 pub const CUT_RECORD: Duration = Duration::from_millis(500);
 
 const _: () = assert!(relay_delivery::limits::DELIVERY_CUT.as_secs() < DELIVERY_STOP.as_secs());
-// Both wait at the same time.
+// Both waits run at the same time.
 const _: () = assert!(DRAIN.as_secs() < STOP.as_secs());
 const _: () = assert!(DELIVERY_STOP.as_millis() + CUT_RECORD.as_millis() < STOP.as_millis());
 const _: () = assert!(
@@ -113,11 +113,11 @@ const _: () = assert!(
 
 // The kernel half.
 
-/// How often interfaces of the guard are looked at, and addresses of bindings that the host does
-/// not have yet. So long a new interface may be without the guard, which only spares work.
+/// How often the guard's interfaces are checked, and addresses of bindings that the host does not
+/// have yet. A new interface may be without the guard for this time, which only costs some work.
 pub const HOST_LOOK: Duration = Duration::from_secs(1);
-/// How often the records of the programs' own log are fetched. Their buffer holds 128 KiB; what
-/// does not fit is lost, and a person who debugs sees the next ones.
+/// How often the programs' own log is read. The buffer holds 128 KiB; records beyond it are lost,
+/// but a person who debugs sees the next ones.
 pub const KERNEL_LOG_INTERVAL: Duration = Duration::from_millis(100);
 
 // The maps hold two whole generations and a few more that are being removed.

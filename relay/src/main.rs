@@ -1,4 +1,4 @@
-//! The `relay` command. What it can do is the command table in [`cli`].
+//! The `relay` command. [`cli`] has the command table.
 
 mod cli;
 
@@ -7,8 +7,9 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: relay::allocator::Allocator = relay::allocator::Allocator;
 
-/// jemalloc's options. With an arena for each few threads, what lives long is strewn over all of them
-/// and keeps their pages: 49 MB stayed of four minutes of attacks. Threads have caches before the one.
+/// jemalloc's options. With one arena for each few threads, long-lived objects are spread over all
+/// arenas and keep their pages: 49 MB remained after four minutes of attacks. Threads have caches
+/// before the single arena.
 #[unsafe(export_name = "_rjem_malloc_conf")]
 static ALLOCATOR_OPTIONS: &[u8; 10] = b"narenas:1\0";
 

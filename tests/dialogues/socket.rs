@@ -180,7 +180,7 @@ impl Host {
         };
         let refusal = self.runtime.block_on(self.store.accepts()).err();
         let values = [Some(disk), None, None, None];
-        self.server.back_pressure().take(Readings { values, refusal });
+        self.server.back_pressure().update(Readings { values, refusal });
     }
 
     fn stop(&self) {

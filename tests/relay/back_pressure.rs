@@ -47,8 +47,8 @@ fn strangers_are_deferred_while_a_slow_client_uses_up_message_memory() {
     edge.wait_until(|status| status["back_pressure"]["level"] == "Normal");
     assert_eq!(stranger.say(mail), "250 2.1.0 Sender OK");
     for message in [
-        "back pressure rises: mail is taken from servers only",
-        "back pressure falls: this resource keeps no mail away",
+        "back pressure rises: mail is accepted from servers only",
+        "back pressure falls: this resource delays no mail",
     ] {
         let line = json_line(&daemon, 0, |line| line["message"] == message);
         assert_eq!(line["resource"], "message_memory_use", "{line}");

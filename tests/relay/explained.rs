@@ -208,7 +208,7 @@ fn the_disk_floor_is_a_key_that_is_shown_announced_and_explained() {
     let printed = edge.relay(&["status"]).out;
     assert!(printed.contains(&format!("min_free_space {octets}")), "{printed}");
     let warned = crate::edge::json_line(&daemon, 0, |line| {
-        line["level"] == "WARN" && line["message"] == "the queue takes no mail"
+        line["level"] == "WARN" && line["message"] == "the queue accepts no mail"
     });
     assert!(warned["error"].as_str().unwrap().contains("min_free_space"), "{warned}");
     let told = explained(&edge, &simple("127.0.0.1"));

@@ -193,7 +193,7 @@ fn actions_of_an_administrator_and_waiting_recipients_are_traced() {
     for (unknown, code) in [(never.as_str(), 1), ("0000000000001", 3)] {
         let ran = edge.relay(&["trace", unknown]);
         assert_eq!((ran.code, ran.out.as_str()), (code, ""), "{ran:?}");
-        assert!(ran.err.contains(unknown) && ran.err.contains("it goes from 20"), "{ran:?}");
+        assert!(ran.err.contains(unknown) && ran.err.contains("the log covers 20"), "{ran:?}");
         assert_eq!(edge.relay(&["trace", "--json", unknown]).json(), json!([]));
     }
 }
@@ -202,7 +202,7 @@ fn actions_of_an_administrator_and_waiting_recipients_are_traced() {
 fn a_log_that_cannot_be_written_does_not_affect_mail() {
     let edge = Edge::new(Mode::Userspace);
     let log = edge.folder().join("log");
-    fs::write(&log, "a file where the folder should be").unwrap();
+    fs::write(&log, "a file where the directory should be").unwrap();
     let with = |line: &str| {
         let section = format!("[message_tracking_log]\n{line}\n{ARTICLE}");
         edge.configuration(&section)
@@ -215,8 +215,8 @@ fn a_log_that_cannot_be_written_does_not_affect_mail() {
     edge.wait_until(|status| status["message_tracking_log"]["dropped"] == 3);
     let status = edge.status();
     let problem = status["message_tracking_log"]["problem"].as_str().unwrap();
-    assert!(problem.starts_with("cannot make the folder "), "{problem}");
-    assert!(edge.relay(&["status"]).out.contains("3 events dropped: cannot make the folder "));
+    assert!(problem.starts_with("cannot create the directory "), "{problem}");
+    assert!(edge.relay(&["status"]).out.contains("3 events dropped: cannot create the directory "));
     let ran = edge.relay(&["trace", &first]);
     assert_eq!((ran.code, ran.out.as_str()), (3, ""), "the message has left the queue: {ran:?}");
     // The message has arrived, so the answer must not be that it never came.
@@ -252,7 +252,7 @@ fn a_log_that_cannot_be_written_does_not_affect_mail() {
     assert!(log_of(&edge).contains("\"event\":\"LOST\",\"count\":3,"), "{}", log_of(&edge));
     let ran = edge.relay(&["trace", &third]);
     assert_eq!(ran.code, 3, "{ran:?}");
-    assert!(ran.err.contains("it is not written, since enabled is false"), "{ran:?}");
+    assert!(ran.err.contains("the log is off (enabled = false)"), "{ran:?}");
 }
 
 #[test]

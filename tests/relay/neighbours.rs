@@ -76,7 +76,7 @@ fn queue_control_socket_and_port_are_not_shared() {
     assert_refused(&other.fail_to_start(&configuration_of_queue), &[&queue, "in use by process"]);
     let (configuration_of_socket, socket) = shared("control.sock");
     let ran = other.fail_to_start(&configuration_of_socket);
-    assert_refused(&ran, &[&socket, "another daemon answers there"]);
+    assert_refused(&ran, &[&socket, "another daemon answers on the socket"]);
     let own = format!("127.0.0.1:{}", other.port);
     let theirs = format!("127.0.0.1:{}", edge.port);
     let ran = other.fail_to_start(&configuration.replace(&own, &theirs));

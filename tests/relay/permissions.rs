@@ -89,7 +89,7 @@ fn missing_rights_and_unenforced_rules_are_reported_everywhere() {
         (
             "perfmon",
             || without("-perfmon,-sys_admin"),
-            &["takes CAP_PERFMON,", "CapabilityBoundingSet"],
+            &["needs CAP_PERFMON,", "CapabilityBoundingSet"],
         ),
         (
             "all",

@@ -79,7 +79,8 @@ fn a_filter_lists_and_changes_exactly_the_matching_messages() {
     assert_eq!(listed(&edge, &["--held"]), std::slice::from_ref(&bob));
     // One of three is held: the reported number is the number of changed messages.
     let change = |verb: &str| exits(edge.relay(&["queue", verb, "--all"]), 0).out;
-    let expected = "2 messages to be tried now; 1 held, so not tried before a release\n";
+    let expected =
+        "2 messages scheduled for retry now; 1 on hold: not retried before they are released\n";
     assert_eq!(change("retry"), expected);
     edge.wait_until(|status| status["queue"]["deferred"] == 5 && status["queue"]["claimed"] == 0);
     assert_eq!(change("hold"), "2 messages held; 1 already held\n");

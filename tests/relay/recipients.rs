@@ -55,7 +55,7 @@ fn a_file_of_recipients_is_read_again_at_a_reload_and_a_bad_one_changes_nothing(
     let problem = "recipients: line 2: `carol@fabrikam.example` is not in contoso.example";
     assert!(refused.code != 0 && refused.err.contains(problem), "{refused:?}");
     daemon.reload(&text).unwrap();
-    daemon.wait_for_line("the configuration in force stays", PATIENCE).unwrap();
+    daemon.wait_for_line("the old configuration stays in force", PATIENCE).unwrap();
     assert_eq!(replies(&edge, &all), [NOT_FOUND, NOT_FOUND, KNOWN]);
     let check = edge.relay(&["check"]);
     assert!(check.code != 0 && check.err.contains(problem), "{check:?}");

@@ -45,7 +45,7 @@ fn reload(edge: &Edge, daemon: &Daemon, way: Way, text: &str) -> Result<Value, S
     };
     let line = json_line(daemon, before, |line| {
         let message = line["message"].as_str().unwrap_or_default();
-        message == "reloaded" || message.starts_with("the configuration in force stays")
+        message == "reloaded" || message.starts_with("reload refused; ")
     });
     let taken = line["level"] == "INFO";
     match answer {

@@ -105,7 +105,7 @@ fn check_refuses_what_run_refuses_and_warns_of_certificates() {
     };
     for (name, days, part) in [
         ("edge.test", 100, None),
-        ("edge.test", 10, Some("the certificate ends on")),
+        ("edge.test", 10, Some("the certificate expires on")),
         ("edge.test", -10, Some("expired on")),
         ("other.test", 100, Some("is for other.test, not for edge.test")),
     ] {

@@ -90,7 +90,7 @@ fn a_certificate_renewed_on_disk_is_used_while_sessions_continue() {
     assert!(problem(&edge.status()).as_str().unwrap().contains("ordinary.key"));
     json_line(&daemon, 0, |line| {
         let message = line["message"].as_str().unwrap_or_default();
-        line["level"] == "ERROR" && message.starts_with("the certificate in use stays: ")
+        line["level"] == "ERROR" && message.starts_with("the new certificate cannot be used; ")
     });
     assert!(Terms::trusting(&second).shake_hands(edge.stream(SCANNER)).is_ok());
     let third = write_pair(edge.folder(), "ordinary");

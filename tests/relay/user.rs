@@ -327,12 +327,12 @@ fn a_start_that_is_refused_leaves_the_queue_with_its_owner() {
     let away = of_nobody.replace(&format!("{queue:?}"), &format!("{within:?}"));
     assert_ne!(away, of_nobody);
     let ran = edge.fail_to_start(&away);
-    assert!(ran.err.contains("may not pass"), "{ran:?}");
+    assert!(ran.err.contains("may not enter"), "{ran:?}");
     assert!(!within.exists());
     let file = edge.folder().join("relay.toml");
     fs::write(&file, &away).unwrap();
     let ran = edge.relay_with(&["check"], &file);
-    assert!(ran.code == 2 && ran.err.contains("may not pass"), "{ran:?}");
+    assert!(ran.code == 2 && ran.err.contains("may not enter"), "{ran:?}");
     drop(edge.start_with(&of_root));
 
     // In the other order too, check agrees with the start.

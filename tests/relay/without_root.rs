@@ -50,7 +50,7 @@ fn auto_says_in_one_line_why_the_kernel_half_is_not_in_use() {
         .collect();
     assert_eq!(said.len(), 1, "{said:#?}");
     let line = json_line(&daemon, 0, |line| line["level"] == "WARN");
-    let message = "the kernel half is not in use; the daemon's own table decides";
+    let message = "the kernel half is not in use; the daemon's own table classifies connections";
     assert_eq!(line["message"], message);
     let why = line["error"].as_str().unwrap();
     assert!(why.contains("CAP_BPF"), "{why}");

@@ -20,23 +20,25 @@ pub(super) async fn ask(dns: &Dns, zone: &Domain, client: IpAddr) -> ListFinding
     ListFinding { zone: zone.clone(), verdict }
 }
 
-/// RFC 5782 section 2.1 lets answers be of 127.0.0.0/8 only; a zone that has changed hands gives
-/// others, for every name. The lists themselves say with 127.255.255.0/24 that they refuse to
-/// answer.
+/// RFC 5782 section 2.1 allows only answers in 127.0.0.0/8; a zone with a new owner may return
+/// other answers for every name. Lists refuse a query with an answer in 127.255.255.0/24.
 fn verdict(answer: Ipv4Addr) -> ListVerdict {
     match answer.octets() {
         [127, 255, 255, _] => {
-            ListVerdict::Unavailable(format!("it answered {answer}, which refuses the question"))
+            ListVerdict::Unavailable(format!("the list answered {answer}, which refuses the query"))
         }
         [127, ..] => ListVerdict::Listed(answer),
-        _ => ListVerdict::Unavailable(format!("it answered {answer}, which no list does")),
+        _ => {
+            ListVerdict::Unavailable(format!("the list answered {answer}, which is not a listing"))
+        }
     }
 }
 
-/// The octets of an IPv4 address, or the nibbles of an IPv6 one, last first, below the zone.
+/// The octets of an IPv4 address, or the nibbles of an IPv6 address, in reverse order, below the
+/// zone.
 fn name(client: IpAddr, zone: &Domain) -> String {
     let mut name = String::new();
-    // Writing to a String does not fail.
+    // Writing to a String cannot fail.
     let _ = match client {
         IpAddr::V4(address) => {
             let [a, b, c, d] = address.octets();

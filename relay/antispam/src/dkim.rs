@@ -1,7 +1,7 @@
-//! Does a signature hold (RFC 6376)? And with what it says, DMARC.
+//! Is a signature valid (RFC 6376)? And with this result, does DMARC pass?
 //!
-//! Only the header section is held. The body is hashed as it is read from the queue, and not read
-//! at all where nobody signed.
+//! Only the header section is kept in memory. The body is hashed while it is read from the queue,
+//! and not read if there is no signature.
 
 use crate::dmarc;
 use crate::limits::{DKIM_SIGNATURES, DKIM_SIGNED_FIELDS, DKIM_WAIT};
@@ -19,7 +19,7 @@ use relay_message::header::{Collected, HeaderCollector, HeaderSection};
 use relay_queue::{Incoming, IncomingReader};
 use tokio::time::timeout;
 
-/// Verifies the signatures of a message, and asks DMARC where that is wanted.
+/// Verifies the signatures of a message, and evaluates DMARC if requested.
 pub(super) async fn ask(
     dns: &Dns,
     question: &MessageQuestion,
@@ -43,7 +43,7 @@ async fn verify(
 ) -> Result<(DkimFinding, Option<DmarcFinding>), StoreError> {
     let (section, body) = header(&mut reader).await?;
     let octets = [section.octets(), b"\r\n"].concat();
-    // What stands in the header section of our own is never empty: our trace field is there.
+    // The header section is never empty, because it has our trace field.
     let mut message = AuthenticatedMessage::parse(&octets).unwrap_or_default();
     let mut signatures = set_aside(&mut message);
     hash_body(&mut message, body, &mut reader).await?;
@@ -69,9 +69,9 @@ async fn verify(
     Ok((DkimFinding::Checked(signatures), dmarc))
 }
 
-/// The header section, and what has been read of the body.
+/// The header section, and the first part of the body.
 async fn header(reader: &mut IncomingReader) -> Result<(HeaderSection, Vec<u8>), StoreError> {
-    // The session has bounded it already, by the connector's `max_header_size`.
+    // The session has bounded the section already, by the connector's `max_header_size`.
     let mut collector = HeaderCollector::new(u64::MAX);
     loop {
         let collected = match reader.next().await? {
@@ -81,7 +81,7 @@ async fn header(reader: &mut IncomingReader) -> Result<(HeaderSection, Vec<u8>),
         match collected {
             Collected::Incomplete => {}
             Collected::Complete { section, body, .. } => {
-                // What is kept has the empty line, which belongs to neither.
+                // The stored message has the empty line, which belongs to neither.
                 return Ok((section, body.get(2..).unwrap_or_default().to_vec()));
             }
             Collected::TooLarge { .. } => return Ok((HeaderSection::default(), Vec::new())),
@@ -89,8 +89,8 @@ async fn header(reader: &mut IncomingReader) -> Result<(HeaderSection, Vec<u8>),
     }
 }
 
-/// Takes out the signatures that are not looked at, and says why. Each of the others costs
-/// questions to DNS and arithmetic, at the client's choice.
+/// Removes signatures that are not verified, with the reason. Each other signature costs DNS
+/// queries and computation, and the client chooses their number.
 fn set_aside(message: &mut AuthenticatedMessage<'_>) -> Vec<DkimSignature> {
     let mut aside = Vec::new();
     let policy = |domain: &str, selector: &str, why: String| DkimSignature {
@@ -107,7 +107,7 @@ fn set_aside(message: &mut AuthenticatedMessage<'_>) -> Vec<DkimSignature> {
     message.errors.truncate(DKIM_SIGNATURES);
     message.dkim_headers.retain_mut(|header| {
         let signature = &mut header.header;
-        // A report to whom the signer names would be one more question, and we send none.
+        // A report to the signer would need another query, and we send no reports.
         signature.r = false;
         let why = if signature.a == Algorithm::RsaSha1 {
             "rsa-sha1 is not accepted (RFC 8301)".to_owned()
@@ -122,14 +122,13 @@ fn set_aside(message: &mut AuthenticatedMessage<'_>) -> Vec<DkimSignature> {
     aside
 }
 
-/// Puts the hashes of the body where those of the empty one are.
+/// Replaces the hashes of the empty body by those of the real body.
 async fn hash_body(
     message: &mut AuthenticatedMessage<'_>,
     read: Vec<u8>,
     reader: &mut IncomingReader,
 ) -> Result<(), StoreError> {
-    // Signatures that count only a part of the body have been sorted out by the parser, and those
-    // by SHA-1 have been set aside.
+    // The parser has removed signatures of a part of the body, and `set_aside` those with SHA-1.
     let mut hashers: Vec<_> = message
         .body_hashes
         .iter_mut()
@@ -156,8 +155,8 @@ async fn hash_body(
 fn signature(output: &DkimOutput<'_>) -> DkimSignature {
     let (result, error) = match output.result() {
         mail_auth::DkimResult::Pass => (DkimResult::Pass, None),
-        // RFC 8601 section 2.7.1: a body that is not the one that was signed is a failure, and a
-        // signature of a part of it is one that we do not accept.
+        // RFC 8601 section 2.7.1: a changed body is a failure, and a signature of a part of the
+        // body is one that we do not accept.
         mail_auth::DkimResult::Neutral(error @ Error::Dkim(DkimError::FailedBodyHashMatch))
         | mail_auth::DkimResult::Fail(error) => (DkimResult::Fail, Some(error)),
         mail_auth::DkimResult::Neutral(error @ Error::Dkim(DkimError::SignatureLength)) => {
@@ -181,7 +180,7 @@ fn signature(output: &DkimOutput<'_>) -> DkimSignature {
 mod tests {
     use crate::dkim::*;
 
-    /// The field of a signature that nobody verifies.
+    /// A field of a signature that is not verified.
     fn field(algorithm: &str, fields: &str, more: &str) -> String {
         format!(
             "DKIM-Signature: v=1; a={algorithm}; d=signer.example; s=s1; h={fields};{more}\r\n \
@@ -189,7 +188,7 @@ mod tests {
         )
     }
 
-    /// How many signatures are left, and why the others are not.
+    /// The number of the remaining signatures, and the reasons for the removal of the others.
     fn aside(fields: &str) -> (usize, Vec<String>) {
         let octets = format!("{fields}From: a@author.example\r\n\r\n");
         let mut message = AuthenticatedMessage::parse(octets.as_bytes()).unwrap();
@@ -200,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_costs_too_much_or_proves_too_little_is_set_aside() {
+    fn costly_or_weak_signatures_are_removed() {
         let good = field("rsa-sha256", "from", "");
         assert_eq!(aside(&good), (1, vec![]));
         assert_eq!(aside(&field("ed25519-sha256", "from", " r=y;")), (1, vec![]));
@@ -215,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_of_a_part_is_not_among_those_that_are_verified() {
+    fn a_signature_of_a_part_of_the_body_is_not_verified() {
         let octets = field("rsa-sha256", "from", " l=1;") + "From: a@author.example\r\n\r\n";
         let message = AuthenticatedMessage::parse(octets.as_bytes()).unwrap();
         assert!(message.dkim_headers.is_empty());

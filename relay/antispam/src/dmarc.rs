@@ -1,7 +1,7 @@
-//! Does the domain in From stand behind the message (RFC 7489, RFC 9989)?
+//! Does the domain in From authenticate the message (RFC 7489, RFC 9989)?
 //!
-//! The domain is that of [`relay_message::author`], not of mail-auth's own reading of the header:
-//! one reading for all checks, and a From that is no clear list of addresses fails.
+//! The domain is that of [`relay_message::author`], not that of mail-auth's own parser: all checks
+//! use one reading, and a From that is not a clear list of addresses fails.
 
 use crate::limits::DMARC_DOMAIN_OCTETS;
 use crate::spf;
@@ -13,7 +13,7 @@ use relay_mail::path::{Domain, Mailbox};
 use relay_message::author::Unclear;
 use relay_message::finding::{DmarcFinding, DmarcPolicy, DmarcResult, SpfFinding};
 
-/// Asks for the domain in From.
+/// Evaluates the domain in From.
 pub(super) async fn ask(
     dns: &Dns,
     answers: &DnsCache,
@@ -23,7 +23,8 @@ pub(super) async fn ask(
 ) -> DmarcFinding {
     let domain = match one_domain(from) {
         Ok(domain) => domain,
-        // No domain can answer for it, so it is treated as if its domain asked for refusal.
+        // No domain is responsible for the message, so it is treated as if the domain requested
+        // refusal.
         Err(error) => {
             return DmarcFinding {
                 result: DmarcResult::Fail,
@@ -33,7 +34,7 @@ pub(super) async fn ask(
             };
         }
     };
-    // mail-auth takes the domain from a message. Of this one it reads nothing else.
+    // mail-auth gets the domain from a message. It reads nothing else of this one.
     let message =
         &AuthenticatedMessage { from: vec![format!("author@{domain}")], ..Default::default() };
     let spf_output = &spf::output(spf);
@@ -76,13 +77,13 @@ pub(super) async fn ask(
     DmarcFinding { result, policy, domain: output.domain().to_owned(), why }
 }
 
-/// What comes of it where there is no server to ask.
+/// The result without a name server.
 fn no_server() -> DmarcOutput {
     let error = mail_auth::Error::Dns(mail_auth::DnsError::Resolver("no name server".to_owned()));
     DmarcOutput::default().with_dkim_result(mail_auth::DmarcResult::TempError(error))
 }
 
-/// Why From does not name one domain that DMARC can be asked for.
+/// Why From does not have one domain that DMARC can evaluate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum FromError {
     #[error(transparent)]
@@ -97,7 +98,7 @@ enum FromError {
     Several(usize),
 }
 
-/// The domain of every address in From, if it is one, in A-labels.
+/// The domain of all addresses in From, if there is only one, in A-labels.
 fn one_domain(from: Result<Vec<Mailbox>, Unclear>) -> Result<String, FromError> {
     let from = from?;
     let domains = from.iter().map(|author| author.domain().map(Domain::ascii));
@@ -106,7 +107,7 @@ fn one_domain(from: Result<Vec<Mailbox>, Unclear>) -> Result<String, FromError> 
     domains.dedup();
     match domains.as_slice() {
         [] => Err(FromError::Missing),
-        // A longer name could not be asked for, and its parent's policy would not be found.
+        // A longer name could not be queried, and the policy of its parent would not be found.
         [domain] if domain.len() > DMARC_DOMAIN_OCTETS => Err(FromError::TooLong),
         [domain] => Ok((*domain).to_owned()),
         [_, ..] => Err(FromError::Several(domains.len())),
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn one_domain_stands_behind_a_message() {
+    fn one_domain_authenticates_a_message() {
         assert_eq!(domain("a@B.example").as_deref(), Ok("b.example"));
         assert_eq!(domain("a@b.example, c@b.example").as_deref(), Ok("b.example"));
         assert_eq!(domain("a@b\u{fc}cher.example").as_deref(), Ok("xn--bcher-kva.example"));
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_leaves_no_room_for_the_prefix_is_not_asked_for() {
+    fn a_name_too_long_for_the_prefix_is_not_queried() {
         let domain_of = |octets: usize| {
             let label = "a".repeat(49);
             let name =

@@ -1,11 +1,11 @@
-//! Asks DNS and Rspamd what the policy wants to know of a client, a sender and a message.
+//! Asks DNS and Rspamd about a client, a sender and a message.
 //!
-//! This module finds facts and judges none of them: what becomes of a finding is for
-//! `relay_policy::antispam`, when it is asked for, too. Every question has a deadline of its own
-//! within `relay_session::limits::INQUIRY_WAIT`, and whatever goes wrong is an answer that says so.
+//! This module finds facts and makes no decisions: `relay_policy::antispam` decides when a check
+//! runs and what its finding means. Every query has a deadline within
+//! `relay_session::limits::INQUIRY_WAIT`, and every error is a finding too.
 //!
-//! [`relay_dns`] is the way to DNS, [`block_list`], [`spf`], [`dkim`] and [`dmarc`] ask it, and
-//! [`rspamd`] speaks HTTP.
+//! [`relay_dns`] looks up names for [`block_list`], [`spf`], [`dkim`] and [`dmarc`], and [`rspamd`]
+//! uses HTTP.
 
 mod block_list;
 mod dkim;
@@ -24,32 +24,31 @@ use tokio::join;
 pub use crate::rspamd::{Endpoint, RspamdSettings};
 pub use relay_dns::ResolverError;
 
-/// What the checks need to know of a configuration.
+/// The settings of the checks.
 #[derive(Clone, Debug)]
 pub struct CheckSettings {
-    /// `hostname`: what SPF macros call this host.
+    /// `hostname`: the name of this host in SPF macros.
     pub hostname: String,
-    /// `[dns]`; `None` where no check of the configuration needs DNS.
+    /// `[dns]`; `None` if no check needs DNS.
     pub dns: Option<relay_dns::DnsSettings>,
     /// `[rspamd]`.
     pub rspamd: Option<RspamdSettings>,
 }
 
-/// Whoever can be asked.
+/// The servers of the checks.
 pub struct Checks {
     hostname: String,
-    /// Absent where no check of the configuration needs it.
+    /// Absent if no check needs it.
     dns: Option<Dns>,
     /// `[rspamd]`.
     rspamd: Option<Rspamd>,
 }
 
 impl Checks {
-    /// Those that this configuration asks.
+    /// The servers of this configuration.
     ///
     /// # Errors
-    /// DNS is needed, no servers are configured, and the system's own configuration does not
-    /// name any.
+    /// DNS is needed, but neither the configuration nor the system has name servers.
     pub fn new(settings: CheckSettings) -> Result<Self, ResolverError> {
         Ok(Self {
             hostname: settings.hostname,
@@ -58,12 +57,12 @@ impl Checks {
         })
     }
 
-    /// Nobody is asked, and nothing is found out.
+    /// No servers: every check is unavailable.
     pub fn disabled() -> Self {
         Self { hostname: String::new(), dns: None, rspamd: None }
     }
 
-    /// What is found about client and sender. Everything is asked at the same time.
+    /// Checks client and sender. All checks run at the same time.
     pub async fn sender(&self, question: &SenderQuestion) -> SenderFound {
         let Some(dns) = &self.dns else { return question.unavailable("there is no resolver") };
         let address = question.client.address.ip();
@@ -79,7 +78,7 @@ impl Checks {
         SenderFound { block_lists, spf }
     }
 
-    /// What is found about a message that is with the queue.
+    /// Checks a message in the queue.
     pub async fn message(&self, question: &MessageQuestion, message: &Incoming) -> MessageFound {
         let signatures = async {
             match &self.dns {
@@ -95,7 +94,7 @@ impl Checks {
             match &self.rspamd {
                 _ if !question.rspamd => None,
                 Some(rspamd) => Some(rspamd.ask(&question.client, message).await),
-                None => question.unavailable("[rspamd] is gone").rspamd,
+                None => question.unavailable("[rspamd] is no longer configured").rspamd,
             }
         };
         let ((dkim, dmarc), rspamd) = join!(signatures, rspamd);

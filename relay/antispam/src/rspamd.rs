@@ -1,7 +1,7 @@
-//! Asks Rspamd what it thinks of a message: one POST to `/checkv2`, and its verdict in JSON.
+//! Asks Rspamd about a message: one POST to `/checkv2`, and its verdict in JSON.
 //!
-//! The message is sent as it is read from the queue. Headers of the request say what the
-//! message does not: who connects and what the envelope is.
+//! The message is sent while it is read from the queue. Header fields of the request have the
+//! client and the envelope.
 
 use std::fmt;
 use std::io;
@@ -30,7 +30,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-/// Where Rspamd's normal worker, or its proxy, listens.
+/// The address of Rspamd's normal worker, or of its proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     /// `http://host:port`.
@@ -42,45 +42,45 @@ pub enum Endpoint {
 /// `[rspamd]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RspamdSettings {
-    /// `url`: where it is.
+    /// `url`: the address of Rspamd.
     pub endpoint: Endpoint,
-    /// `timeout`: for its verdict on one message.
+    /// `timeout`: for the verdict on one message.
     pub timeout: Duration,
 }
 
-/// The text is no endpoint.
+/// The text is not an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not where Rspamd can be")]
+#[error("`{0}` is not a URL of Rspamd")]
 pub struct EndpointError(String);
 
-/// Somebody who can be asked.
+/// An Rspamd server.
 pub(super) struct Rspamd {
     endpoint: Endpoint,
     timeout: Duration,
-    /// A permit for each connection that may exist at once.
+    /// Limits the connections at one time.
     connections: Semaphore,
 }
 
-/// What went wrong.
+/// The error of a check.
 #[derive(Debug, thiserror::Error)]
 enum RspamdError {
-    #[error("it knows an action that we do not: `{0}`")]
+    #[error("Rspamd returned an unknown action: `{0}`")]
     Action(String),
     #[error("cannot connect to {endpoint}: {source}")]
     Connect { endpoint: Endpoint, source: io::Error },
-    #[error("the envelope does not fit into a header of HTTP")]
+    #[error("the envelope does not fit into the header fields of HTTP")]
     Envelope(#[from] hyper::http::Error),
     #[error("HTTP: {0}")]
     Http(#[from] hyper::Error),
-    #[error("its answer is not understood: {0}")]
+    #[error("the answer of Rspamd is not understood: {0}")]
     Json(#[from] serde_json::Error),
-    #[error("its answer is over {RSPAMD_REPLY_OCTETS} octets, or broke off")]
+    #[error("the answer of Rspamd is larger than {RSPAMD_REPLY_OCTETS} octets, or incomplete")]
     Reply,
-    #[error("it answered {0}")]
+    #[error("Rspamd answered {0}")]
     Status(StatusCode),
 }
 
-/// What we read of the answer.
+/// The fields of the answer that we use.
 #[derive(Deserialize)]
 struct Answer {
     action: String,
@@ -93,7 +93,7 @@ impl Rspamd {
         Self { endpoint, timeout, connections: Semaphore::new(RSPAMD_CONNECTIONS) }
     }
 
-    /// Its verdict on a message.
+    /// The verdict of Rspamd on a message.
     pub(super) async fn ask(&self, client: &Client, message: &Incoming) -> RspamdFinding {
         match timeout(self.timeout, self.connect_and_post(client, message)).await {
             Ok(Ok(finding)) => finding,
@@ -107,7 +107,7 @@ impl Rspamd {
         client: &Client,
         message: &Incoming,
     ) -> Result<RspamdFinding, RspamdError> {
-        // It is never closed; to wait for it counts as waiting for Rspamd.
+        // The semaphore is never closed; the wait for a permit is a part of the timeout.
         let _permit = self.connections.acquire().await;
         let failed = |source| RspamdError::Connect { endpoint: self.endpoint.clone(), source };
         match &self.endpoint {
@@ -145,7 +145,7 @@ impl Rspamd {
         let mut exchange = std::pin::pin!(exchange);
         tokio::select! {
             answer = &mut exchange => answer,
-            // It ends before the answer is read where the server closes at once.
+            // The request ends early if the server closes the connection at once.
             ended = connection => {
                 ended?;
                 exchange.await
@@ -191,7 +191,7 @@ const fn name(name: &'static str) -> HeaderName {
     HeaderName::from_static(name)
 }
 
-/// Octets above 127 may stand in it; an address that has them is UTF-8.
+/// Octets above 127 are allowed; an address with such octets is UTF-8.
 fn value(text: &str) -> Result<HeaderValue, hyper::http::Error> {
     Ok(HeaderValue::from_bytes(text.as_bytes())?)
 }
@@ -233,7 +233,7 @@ mod tests {
     use crate::rspamd::*;
 
     #[test]
-    fn verdicts_are_read_and_nothing_else_is_one() {
+    fn only_verdicts_are_read_as_verdicts() {
         let verdict =
             |action, score: &str| RspamdFinding::Verdict { action, score: score.to_owned() };
         let answer = |action: &str| {

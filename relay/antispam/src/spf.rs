@@ -7,8 +7,8 @@ use relay_mail::path::ReversePath;
 use relay_message::finding::{SenderQuestion, SpfFinding, SpfIdentity, SpfResult};
 use tokio::time::timeout;
 
-/// Asks for the domain of MAIL, or for the client's name where the sender is null. `host` is this
-/// host's name, which explanations of the domain may quote.
+/// Evaluates the domain of MAIL, or the client's name if the sender is null. `host` is this host's
+/// name, which explanations of the domain may quote.
 pub(super) async fn ask(dns: &Dns, host: &str, question: &SenderQuestion) -> SpfFinding {
     let (identity, domain) = question.identity();
     let address = question.client.address.ip();
@@ -50,7 +50,7 @@ const fn result(result: mail_auth::SpfResult) -> SpfResult {
     }
 }
 
-/// The other way, for DMARC.
+/// The same result in the form for DMARC.
 pub(super) fn output(finding: Option<&SpfFinding>) -> mail_auth::SpfOutput {
     let Some(SpfFinding { result, domain, .. }) = finding else {
         return mail_auth::SpfOutput::new(String::new()).with_result(mail_auth::SpfResult::None);
@@ -87,7 +87,7 @@ mod tests {
     #[tokio::test]
     async fn an_error_of_one_server_is_not_the_answer_of_all() {
         for failure in failures() {
-            // mail-auth takes a referral for an answer without records.
+            // mail-auth treats a referral as an answer without records.
             if matches!(failure, Says::Referral) {
                 continue;
             }
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn servers_that_each_lack_something_make_up_for_each_other() {
+    async fn servers_that_each_lack_some_answers_complement_each_other() {
         let lacking = |lacks: RecordType| {
             Scripted::start(move |name, records| match records == lacks {
                 true => Says::Code(ResponseCode::ServFail),

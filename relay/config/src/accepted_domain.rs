@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::document::{Section, Value, Wrong, nearest};
-use crate::value::{no_domain_name, path, text, unknown_word};
+use crate::value::{not_a_domain_name, path, text, unknown_word};
 use relay_mail::domain_pattern::{DomainPattern, InvalidDomainPattern};
 use relay_mail::protocol::DeliveryProtocol;
 use relay_policy::{
@@ -17,7 +17,7 @@ pub(super) fn read(sections: Vec<Section<'_, '_>>) -> AcceptedDomains {
     for mut section in sections {
         let pattern = section.require(
             "name",
-            "write name = \"contoso.example\", or \"*.contoso.example\" with all subdomains",
+            "write name = \"contoso.example\", or \"*.contoso.example\" with its subdomains",
             pattern,
         );
         if let Some(pattern) = &pattern {
@@ -27,12 +27,13 @@ pub(super) fn read(sections: Vec<Section<'_, '_>>) -> AcceptedDomains {
                 section.refuse(section.line, "name", Wrong::new(problem, "remove one of them"));
             }
         }
-        // Authoritative is what New-AcceptedDomain makes without a type.
+        // As in Exchange, New-AcceptedDomain without a type creates an authoritative domain.
         let kind = section.take("type", kind).unwrap_or(AcceptedDomainType::Authoritative);
         let line = section.line_of("recipient_lookup");
         let recipient_lookup = section.take("recipient_lookup", lookup);
         if recipient_lookup.is_some() && kind != AcceptedDomainType::Authoritative {
-            let problem = format!("has no effect: with type {kind} unknown recipients are sent on");
+            let problem =
+                format!("has no effect: with type {kind} unknown recipients are forwarded");
             let mend = "remove it, or write type = \"Authoritative\"";
             section.refuse(line, "recipient_lookup", Wrong::new(problem, mend));
         }
@@ -61,11 +62,11 @@ fn recipients_file(
     let line = section.line_of(KEY);
     let path = section.take(KEY, path)?;
     if kind != AcceptedDomainType::Authoritative {
-        let problem = format!("has no effect: with type {kind} unknown recipients are sent on");
+        let problem = format!("has no effect: with type {kind} unknown recipients are forwarded");
         let mend = "remove it, or write type = \"Authoritative\"";
         section.refuse(line, KEY, Wrong::new(problem, mend));
     } else if has_lookup {
-        let problem = "stands beside recipient_lookup: two that know who exists";
+        let problem = "contradicts recipient_lookup: only one of the two can list the recipients";
         section.refuse(line, KEY, Wrong::new(problem, "remove one of them"));
     }
     Some(RecipientsFile { path, list: None })
@@ -75,7 +76,7 @@ fn pattern(value: Value<'_>) -> Result<DomainPattern, Wrong> {
     let text = text(value)?;
     if text == "*" {
         return Err(Wrong::new(
-            "`*` accepts every domain, which makes every client with Submit a relay client",
+            "`*` accepts every domain: every client with Submit could relay",
             "name your domains; to relay for some clients, grant them \
              ms-Exch-SMTP-Accept-Any-Recipient on a connector of their own",
         ));
@@ -83,14 +84,14 @@ fn pattern(value: Value<'_>) -> Result<DomainPattern, Wrong> {
     domain_pattern(&text)
 }
 
-/// `contoso.example`, or `*.contoso.example` with all that is below it.
+/// `contoso.example`, or `*.contoso.example`, which includes its subdomains.
 pub(super) fn domain_pattern(text: &str) -> Result<DomainPattern, Wrong> {
     text.parse().map_err(|error| match error {
         InvalidDomainPattern::Star => Wrong::new(
-            format!("`{text}` has a star elsewhere than in front"),
-            "write the star as the first label only, as in *.contoso.example",
+            format!("`{text}`: a star is allowed only as the first label"),
+            "write the star in front, as in *.contoso.example",
         ),
-        InvalidDomainPattern::Domain(error) => no_domain_name(text, error),
+        InvalidDomainPattern::Domain(error) => not_a_domain_name(text, error),
     })
 }
 
@@ -105,7 +106,7 @@ fn lookup(value: Value<'_>) -> Result<RecipientLookup, Wrong> {
     let text = text(value)?;
     let wrong = || {
         Wrong::new(
-            format!("`{text}` is not a server that can be asked"),
+            format!("`{text}` is not a server for look-ups"),
             "write smtp://host:port or lmtp://host:port, as in `smtp://mail.contoso.example:25`",
         )
     };
@@ -118,7 +119,7 @@ fn lookup(value: Value<'_>) -> Result<RecipientLookup, Wrong> {
     Ok(RecipientLookup { protocol, server: server.parse().map_err(|_| wrong())? })
 }
 
-/// Keys that admins know from New-AcceptedDomain.
+/// Keys that administrators know from New-AcceptedDomain.
 fn unsupported(key: &str) -> Option<Wrong> {
     match nearest(key, &["domain_name", "domain_type", "match_sub_domains"])? {
         "domain_name" => Some(Wrong::new("is called name here", "write name = …")),

@@ -1,7 +1,7 @@
-//! `[antispam]`, the `antispam` of a connector, and whom their checks ask: `[dns]` and `[rspamd]`.
+//! `[antispam]`, the `antispam` of a connector, and the servers of the checks: `[dns]` and
+//! `[rspamd]`.
 //!
-//! `[antispam]` says what holds for every connector; a key in a connector's own `antispam` holds
-//! instead of it.
+//! `[antispam]` applies to every connector; a key in a connector's own `antispam` replaces it.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -15,7 +15,7 @@ use relay_mail::path::Domain;
 
 use crate::limits;
 
-/// What connectors start from.
+/// The settings that connectors inherit.
 pub(super) struct Defaults {
     pub antispam: AntiSpam,
     pub has_rspamd: bool,
@@ -31,8 +31,8 @@ pub(super) fn defaults(mut section: Section<'_, '_>, has_rspamd: bool) -> Defaul
 
 /// Reads the `antispam` of a connector.
 pub(super) fn of_connector(section: &mut Section<'_, '_>, defaults: &Defaults) -> AntiSpam {
-    if !section.has("antispam") {
-        section.known("antispam");
+    if !section.has_key("antispam") {
+        section.known_key("antispam");
         return defaults.antispam.clone();
     }
     let place = format!("{}: antispam", section.place);
@@ -49,7 +49,7 @@ fn keys(section: &mut Section<'_, '_>, defaults: &Defaults) -> AntiSpam {
     let line = section.line_of("dmarc");
     let dmarc = section.take("dmarc", mode).unwrap_or(default.dmarc);
     if dmarc.is_on() && !(spf.is_on() && dkim.is_on()) {
-        let problem = format!("{dmarc} needs spf and dkim: their results are what it judges by");
+        let problem = format!("{dmarc} needs spf and dkim, because DMARC uses their results");
         let mend = "write spf = \"Annotate\" and dkim = \"Annotate\", or dmarc = \"Off\"";
         section.refuse(line, "dmarc", Wrong::new(problem, mend));
     }
@@ -57,15 +57,15 @@ fn keys(section: &mut Section<'_, '_>, defaults: &Defaults) -> AntiSpam {
     let rspamd = section.take("rspamd", mode).unwrap_or(default.rspamd);
     if rspamd.is_on() && !has_rspamd {
         let wrong = Wrong::new(
-            "needs to know where Rspamd is",
+            "needs the address of Rspamd",
             "write [rspamd] and url = \"http://127.0.0.1:11333\" below it, or rspamd = \"Off\"",
         );
         section.refuse(line, "rspamd", wrong);
     }
-    let block_lists = match section.has("block_lists") {
+    let block_lists = match section.has_key("block_lists") {
         true => block_lists(section),
         false => {
-            section.known("block_lists");
+            section.known_key("block_lists");
             default.block_lists.clone()
         }
     };
@@ -82,7 +82,8 @@ fn block_lists(section: &mut Section<'_, '_>) -> Vec<BlockList> {
         entry.finish(|_| None);
         let (Some(zone), Some(action)) = (zone, action) else { continue };
         if lists.iter().any(|list| list.zone == zone) {
-            let wrong = Wrong::new(format!("{} stands twice", zone.ascii()), "remove one of them");
+            let wrong =
+                Wrong::new(format!("{} is listed twice", zone.ascii()), "remove one of them");
             section.refuse(line, "block_lists", wrong);
         } else {
             lists.push(BlockList { zone, action });
@@ -90,7 +91,7 @@ fn block_lists(section: &mut Section<'_, '_>) -> Vec<BlockList> {
     }
     if lists.len() > limits::BLOCK_LISTS {
         let problem = format!("{} are over the limit of {}", lists.len(), limits::BLOCK_LISTS);
-        section.refuse(line, "block_lists", Wrong::new(problem, "keep those that refuse most"));
+        section.refuse(line, "block_lists", Wrong::new(problem, "keep the lists that refuse most"));
     }
     lists
 }
@@ -103,7 +104,7 @@ fn mode(value: Value<'_>) -> Result<CheckMode, Wrong> {
     ])(value)
 }
 
-/// A list that is not asked need not be there.
+/// A list that is not used may be missing.
 fn action(value: Value<'_>) -> Result<CheckMode, Wrong> {
     one_of(&[("Annotate", CheckMode::Annotate), ("Enforce", CheckMode::Enforce)])(value)
 }
@@ -126,7 +127,7 @@ pub(super) fn dns(mut section: Section<'_, '_>) -> relay_dns::DnsSettings {
     relay_dns::DnsSettings { servers, timeout }
 }
 
-/// An address, with port 53 where none is given.
+/// An address; the default port is 53.
 fn server(value: Value<'_>) -> Result<SocketAddr, Wrong> {
     let text = text(value)?;
     let address = text.parse::<IpAddr>().map(|address| SocketAddr::new(address, 53));

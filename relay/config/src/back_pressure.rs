@@ -1,4 +1,4 @@
-//! `[back_pressure]`: at which values this host takes less mail, and none.
+//! `[back_pressure]`: the values at which this host accepts less mail, and none.
 
 use std::ops::RangeInclusive;
 
@@ -8,7 +8,7 @@ use crate::value::{number, size};
 use relay_policy::pressure::{BackPressureSettings, Resource, Thresholds};
 use relay_queue::limits::BACKLOG_COUNTED;
 
-/// Reads the table; what it does not say has the defaults of [`crate::limits`].
+/// Reads the table; missing keys have the defaults of [`crate::limits`].
 pub(super) fn read(mut section: Section<'_, '_>) -> BackPressureSettings {
     let default = BackPressureSettings::default();
     let percent = || 0..=100;
@@ -58,7 +58,7 @@ fn thresholds(
             thresholds;
         let problem = format!(
             "rises at {low_to_medium} and {medium_to_high} and falls at {high_to_medium} and \
-             {medium_to_low}, which cannot be told apart"
+             {medium_to_low}: the thresholds overlap"
         );
         let mend = "write medium_to_low < low_to_medium < medium_to_high and \
                     medium_to_low < high_to_medium < medium_to_high";

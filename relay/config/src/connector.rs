@@ -1,7 +1,7 @@
 //! `[[connector]]`: keys, defaults, and the combinations that Exchange refuses.
 //!
-//! A connector that was refused in part is still made, with defaults in place of what was wrong:
-//! the text as a whole is refused then, and its other mistakes show in the same run.
+//! A connector with refused keys is still built, with defaults for these keys: the text is refused
+//! as a whole, but one run shows its other errors too.
 
 mod conflict;
 mod encryption;
@@ -25,19 +25,19 @@ use toml::de::DeValue;
 
 pub(super) use conflict::refuse as refuse_conflict;
 
-/// How a connector is called in findings.
-pub(super) fn place(name: &str) -> String {
+/// The name of a connector in findings.
+pub(super) fn error_location(name: &str) -> String {
     format!("connector \"{name}\"")
 }
 
-/// What connectors take from the rest of the configuration.
+/// The parts of the configuration that connectors need.
 #[derive(Clone, Copy)]
 pub(super) struct ConnectorContext<'n> {
     /// `hostname`.
     pub name: &'n str,
-    /// `[tls]` and what belongs to it.
+    /// `[tls]` and its related tables.
     pub tls: &'n Tls,
-    /// Is there `[authentication]`?
+    /// Does `[authentication]` exist?
     pub has_users: bool,
     /// `[antispam]`.
     pub antispam: &'n antispam::Defaults,
@@ -48,10 +48,10 @@ pub(super) fn read(sections: Vec<Section<'_, '_>>, host: ConnectorContext<'_>) -
     let mut lines: HashMap<String, u32> = HashMap::new();
     let mut connectors = Vec::with_capacity(sections.len());
     for mut section in sections {
-        let mend = "write name = \"Default Frontend\", or what you call it";
+        let mend = "write name = \"Default Frontend\", or another name";
         let name = section.require("name", mend, name);
         if let Some(name) = &name {
-            section.place = place(name);
+            section.place = error_location(name);
             if let Some(earlier) = lines.insert(name.to_lowercase(), section.line) {
                 let problem = format!("is the name of another connector (line {earlier})");
                 let mend = "give one of them another name";
@@ -65,8 +65,8 @@ pub(super) fn read(sections: Vec<Section<'_, '_>>, host: ConnectorContext<'_>) -
     connectors
 }
 
-/// On one binding everybody begins with TLS, or nobody does: which of the two a client must do
-/// cannot depend on the connector that it will turn out to have.
+/// All connectors of one binding must begin with TLS, or none: a client knows the binding, but not
+/// its connector.
 fn refuse_plain_beside_implicit(section: &Section<'_, '_>, connectors: &[Connector]) {
     let Some((last, earlier)) = connectors.split_last() else { return };
     for earlier in earlier.iter().filter(|earlier| earlier.enabled && last.enabled) {
@@ -77,12 +77,12 @@ fn refuse_plain_beside_implicit(section: &Section<'_, '_>, connectors: &[Connect
         };
         if let Some(binding) = last.bindings.iter().find(differs) {
             let problem = format!(
-                "{binding} begins with TLS in one of the two, this and {} (line {}), and without in \
+                "{binding} begins with TLS in one of two connectors, this and {} (line {}), and without TLS in \
                  the other",
-                place(&earlier.name),
+                error_location(&earlier.name),
                 earlier.line
             );
-            let mend = "name it in implicit_tls_bindings of both, or in bindings of both";
+            let mend = "write it in implicit_tls_bindings of both, or in bindings of both";
             section.refuse(section.line, "implicit_tls_bindings", Wrong::new(problem, mend));
         }
     }
@@ -157,7 +157,7 @@ fn name(value: Value<'_>) -> Result<String, Wrong> {
     Ok(name)
 }
 
-/// Where the connector listens, with or without TLS from the first octet.
+/// The bindings of the connector, with or without implicit TLS.
 fn bindings(section: &mut Section<'_, '_>, encryption: &ConnectorTls) -> Vec<Binding> {
     let line = section.line_of("bindings");
     let implicit = &encryption.implicit_bindings;
@@ -172,7 +172,7 @@ fn bindings(section: &mut Section<'_, '_>, encryption: &ConnectorTls) -> Vec<Bin
     };
     for (index, binding) in bindings.iter().enumerate() {
         if bindings[..index].contains(binding) {
-            let wrong = Wrong::new(format!("{binding} stands twice"), "remove one of them");
+            let wrong = Wrong::new(format!("{binding} is listed twice"), "remove one of them");
             section.refuse(line, "bindings", wrong);
         }
         if implicit.contains(binding) {
@@ -186,7 +186,7 @@ fn bindings(section: &mut Section<'_, '_>, encryption: &ConnectorTls) -> Vec<Bin
 
 fn ranges(section: &mut Section<'_, '_>) -> Vec<Range> {
     let mend = "write remote_ip_ranges = [\"10.38.97.0/24\"]; \
-                for everybody [\"0.0.0.0/0\", \"::/0\"]";
+                for all clients [\"0.0.0.0/0\", \"::/0\"]";
     section.require_list("remote_ip_ranges", mend, |value| {
         let line = value.line;
         let mut range: Range = parsed(RangeError::mend)(value)?;
@@ -195,7 +195,7 @@ fn ranges(section: &mut Section<'_, '_>) -> Vec<Range> {
     })
 }
 
-/// Exchange wants the code in front, so that the banner is the whole reply.
+/// Exchange requires the code at the beginning, so that the banner is the complete reply.
 fn banner(value: Value<'_>) -> Result<String, Wrong> {
     let banner = text(value)?;
     let mend = "write 220, a space and the greeting, as in \"220 edge1.contoso.example ready\"";
@@ -212,7 +212,7 @@ fn banner(value: Value<'_>) -> Result<String, Wrong> {
 }
 
 fn budget(section: &mut Section<'_, '_>, key: &'static str) -> Option<SynBudget> {
-    let is_there = section.has(key);
+    let is_there = section.has_key(key);
     let place = format!("{}: {key}", section.place);
     let mut budget = section.take_section(key, &place);
     if !is_there {
@@ -230,7 +230,7 @@ fn rate(value: Value<'_>) -> Result<NonZeroU32, Wrong> {
     let most = BUDGET_TOKENS;
     let mend = format!("write SYNs a second, as in \"200/s\", from 1/s to {most}/s");
     let DeValue::String(text) = &value.value else {
-        return Err(Wrong::new(format!("{} where a rate belongs", describe(&value.value)), mend));
+        return Err(Wrong::new(format!("expected a rate, found {}", describe(&value.value)), mend));
     };
     text.strip_suffix("/s")
         .and_then(|number| number.trim().parse().ok())
@@ -242,8 +242,8 @@ fn nonzero(number: u32) -> Result<NonZeroU32, Wrong> {
     NonZeroU32::new(number).ok_or_else(|| Wrong::new("is zero", "write 1 or more"))
 }
 
-/// Parameters of Set-ReceiveConnector that this version does not have. Silence would be taken for
-/// consent.
+/// Parameters of Set-ReceiveConnector that this version does not support. They are refused by name,
+/// so that an administrator who imports a configuration does not believe that they have an effect.
 const NOT_SUPPORTED: &[&str] = &[
     "advertise_client_settings",
     "default_domain",
@@ -261,10 +261,9 @@ const NOT_SUPPORTED: &[&str] = &[
 
 fn elsewhere(key: &str) -> Option<Wrong> {
     match key {
-        "bare_linefeed_rejection_enabled" => Some(Wrong::new(
-            "is not a choice here: bare line feeds are always refused",
-            "remove it",
-        )),
+        "bare_linefeed_rejection_enabled" => {
+            Some(Wrong::new("is not configurable: bare line feeds are always refused", "remove it"))
+        }
         _ => NOT_SUPPORTED.contains(&key).then(|| {
             Wrong::new("is a parameter of Exchange that this version does not support", "remove it")
         }),

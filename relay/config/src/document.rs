@@ -1,8 +1,9 @@
 //! The TOML tree with its lines, and the reading of tables key by key.
 //!
-//! A [`Section`] is one table. Its keys are taken out by name, each through a function that turns
-//! the value into a type; what a function refuses is noted with line and key and the reading goes
-//! on, so that one run shows every mistake. Keys that nobody took are unknown, and errors.
+//! A [`Section`] is one table. Its keys are read by name, each by a function that converts the
+//! value to a type. If the function refuses the value, the problem is noted with line and key and
+//! the reading continues, so that one run shows all errors. Keys that were not read are unknown,
+//! and errors.
 
 use std::cell::RefCell;
 
@@ -10,7 +11,7 @@ use crate::finding::{ConfigErrors, ConfigProblem};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// What is wrong with one value, and what to write instead.
+/// The problem of one value, and the remedy.
 #[derive(Debug)]
 pub(super) struct Wrong {
     pub problem: String,
@@ -28,7 +29,7 @@ impl Wrong {
     }
 }
 
-/// A text, where its lines begin, and what was found in it.
+/// A text, the beginnings of its lines, and the findings about it.
 pub(super) struct Document<'t> {
     file: &'t str,
     line_starts: Vec<usize>,
@@ -40,7 +41,7 @@ pub(super) struct Document<'t> {
 pub(super) struct Value<'t> {
     pub value: DeValue<'t>,
     pub line: u32,
-    /// The document's, below whose directory relative paths are.
+    /// The document's file. Relative paths are below its directory.
     pub file: &'t str,
 }
 
@@ -52,7 +53,7 @@ pub(super) struct Section<'d, 't> {
     /// The line of its header.
     pub line: u32,
     entries: Vec<Entry<'t>>,
-    /// Every key that was asked for: what an unknown key may have been meant as.
+    /// Every key that was read: suggestions for an unknown key.
     known: Vec<&'static str>,
 }
 
@@ -91,7 +92,7 @@ impl<'t> Document<'t> {
         }
     }
 
-    /// The table outside every header.
+    /// The table outside of all headers.
     pub(super) fn root(&self, root: Spanned<DeTable<'t>>) -> Section<'_, 't> {
         self.section(String::new(), 1, root.into_inner())
     }
@@ -145,7 +146,7 @@ impl<'t> Document<'t> {
 }
 
 impl<'d, 't> Section<'d, 't> {
-    /// Takes a key through `read`. Absent and refused are both `None`.
+    /// Reads a key with `read`. Returns `None` if the key is absent or refused.
     pub(super) fn take<T>(
         &mut self,
         key: &'static str,
@@ -161,14 +162,14 @@ impl<'d, 't> Section<'d, 't> {
         }
     }
 
-    /// Takes a key that has to be there.
+    /// Reads a required key.
     pub(super) fn require<T>(
         &mut self,
         key: &'static str,
         mend: &str,
         read: impl FnOnce(Value<'t>) -> Result<T, Wrong>,
     ) -> Option<T> {
-        if !self.has(key) {
+        if !self.has_key(key) {
             self.known.push(key);
             self.document.refuse(self.line, &self.place, key, Wrong::new("is missing", mend));
             return None;
@@ -176,8 +177,8 @@ impl<'d, 't> Section<'d, 't> {
         self.take(key, read)
     }
 
-    /// Takes a list element by element: each has its own line, and one that is refused does not
-    /// hide the others. Absent is an empty list, with the line of the section.
+    /// Reads a list element by element: each has its own line, and a refused element does not hide
+    /// the others. An absent list is empty, with the line of the section.
     pub(super) fn take_list<T>(
         &mut self,
         key: &'static str,
@@ -197,8 +198,8 @@ impl<'d, 't> Section<'d, 't> {
         let key = &entry.key;
         let DeValue::Array(array) = entry.value.value else {
             let wrong = Wrong::new(
-                format!("{} where a list belongs", describe(&entry.value.value)),
-                format!("put it in brackets: {key} = [ … ]"),
+                format!("expected a list, found {}", describe(&entry.value.value)),
+                format!("write it in brackets: {key} = [ … ]"),
             );
             self.document.refuse(entry.line, &self.place, key, wrong);
             return Vec::new();
@@ -215,7 +216,7 @@ impl<'d, 't> Section<'d, 't> {
         list
     }
 
-    /// Takes every list whose key begins with `prefix`, with the rest of the key and its line.
+    /// Reads every list whose key begins with `prefix`, with the rest of the key and its line.
     pub(super) fn take_lists<T>(
         &mut self,
         prefix: &str,
@@ -232,7 +233,7 @@ impl<'d, 't> Section<'d, 't> {
             .collect()
     }
 
-    /// Takes a list that has to be there and to have elements.
+    /// Reads a required list that must have elements.
     pub(super) fn require_list<T>(
         &mut self,
         key: &'static str,
@@ -251,7 +252,7 @@ impl<'d, 't> Section<'d, 't> {
         self.take_list(key, read)
     }
 
-    /// Takes a table of its own; absent is an empty one.
+    /// Reads a table; an absent table is empty.
     pub(super) fn take_section(&mut self, key: &'static str, place: &str) -> Section<'d, 't> {
         let absent = |document: &'d Document<'t>, line| {
             document.section(place.to_owned(), line, DeTable::new())
@@ -262,7 +263,7 @@ impl<'d, 't> Section<'d, 't> {
                 DeValue::Table(table) => self.document.section(place.to_owned(), entry.line, table),
                 other => {
                     let wrong = Wrong::new(
-                        format!("{} where a table belongs", describe(&other)),
+                        format!("expected a table, found {}", describe(&other)),
                         format!("write [{key}] on a line of its own, and its keys below"),
                     );
                     self.document.refuse(entry.line, &self.place, key, wrong);
@@ -272,12 +273,12 @@ impl<'d, 't> Section<'d, 't> {
         }
     }
 
-    /// Takes every `[[key]]`.
+    /// Reads every `[[key]]`.
     pub(super) fn take_sections(&mut self, key: &'static str) -> Vec<Section<'d, 't>> {
         let tables = self.take_list(key, |value| match value.value {
             DeValue::Table(table) => Ok((table, value.line)),
             other => Err(Wrong::new(
-                format!("{} where a table belongs", describe(&other)),
+                format!("expected a table, found {}", describe(&other)),
                 format!("write [[{key}]] on a line of its own, and its keys below"),
             )),
         });
@@ -288,17 +289,17 @@ impl<'d, 't> Section<'d, 't> {
             .collect()
     }
 
-    /// Is this key there?
-    pub(super) fn has(&self, key: &str) -> bool {
+    /// Does this key exist?
+    pub(super) fn has_key(&self, key: &str) -> bool {
         self.entries.iter().any(|entry| entry.key == key)
     }
 
-    /// A key that may stand here and is not asked for this time.
-    pub(super) fn known(&mut self, key: &'static str) {
+    /// Marks a key as known, which is not read in this case.
+    pub(super) fn known_key(&mut self, key: &'static str) {
         self.known.push(key);
     }
 
-    /// The line of a key, or of the section when it is absent.
+    /// The line of a key, or of the section if the key is absent.
     pub(super) fn line_of(&self, key: &str) -> u32 {
         self.entries.iter().find(|entry| entry.key == key).map_or(self.line, |entry| entry.line)
     }
@@ -313,7 +314,7 @@ impl<'d, 't> Section<'d, 't> {
         self.document.warn(line, &self.place, key, wrong);
     }
 
-    /// Refuses the keys that nobody took. `explain` knows keys that exist elsewhere.
+    /// Refuses the keys that were not read. `explain` knows keys that exist elsewhere.
     pub(super) fn finish(self, explain: impl Fn(&str) -> Option<Wrong>) {
         for entry in &self.entries {
             let wrong = explain(&entry.key).unwrap_or_else(|| {
@@ -334,7 +335,7 @@ impl<'d, 't> Section<'d, 't> {
     }
 }
 
-/// What a value is, for a sentence.
+/// The kind of a value, for a sentence.
 pub(super) fn describe(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::Array(_) => "a list",
@@ -342,12 +343,12 @@ pub(super) fn describe(value: &DeValue<'_>) -> &'static str {
         DeValue::Datetime(_) => "a date",
         DeValue::Float(_) => "a fraction",
         DeValue::Integer(_) => "a number",
-        DeValue::String(_) => "a text",
+        DeValue::String(_) => "a string",
         DeValue::Table(_) => "a table",
     }
 }
 
-/// The word that was probably meant: the nearest one, if it is near enough to be a slip.
+/// The known word that is probably meant: the nearest one, if the difference may be a typing error.
 pub(super) fn nearest<'w>(word: &str, known: &[&'w str]) -> Option<&'w str> {
     known
         .iter()

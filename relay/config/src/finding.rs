@@ -1,37 +1,37 @@
-//! Findings: what is wrong or unwise, where, and what to do about it.
+//! Findings: the error or warning, its position, and the remedy.
 
 use std::fmt;
 
 use crate::limits::FINDINGS_SHOWN;
 use serde::{Deserialize, Serialize};
 
-/// One thing about a configuration: a refusal, which keeps it from being loaded, or a warning.
+/// A finding about a configuration: a refusal, which prevents loading, or a warning.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigProblem {
     /// The line, from 1.
     pub line: u32,
-    /// The table, as an administrator would call it: `connector "Scanners"`, `[queue]`. Empty for
-    /// keys outside every table.
+    /// The table in an administrator's words: `connector "Scanners"`, `[queue]`. Empty for keys
+    /// outside of all tables.
     pub place: String,
-    /// The key, or empty when it is about the table as a whole.
+    /// The key; empty if the finding is about the whole table.
     pub key: String,
-    /// What is wrong or unwise.
+    /// The problem.
     pub problem: String,
-    /// What to do about it.
+    /// The remedy.
     pub mend: String,
 }
 
 /// All refusals of one text, in the order of their lines.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigErrors {
-    /// What the text is called.
+    /// The name of the text.
     pub file: String,
     /// At least one.
     pub list: Vec<ConfigProblem>,
 }
 
-/// `connector "Scanners": remote_ip_ranges: what is wrong`, then the mend on a line of its own, or
-/// behind a semicolon in the alternate form, which is for logs.
+/// `connector "Scanners": remote_ip_ranges: problem`, then the remedy on its own line, or after a
+/// semicolon in the alternate form, which is for logs.
 impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for part in [&self.place, &self.key] {

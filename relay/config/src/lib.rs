@@ -1,13 +1,14 @@
-//! Text becomes a [`Config`], or refusals that say file, line, key, what is wrong and the mend.
+//! Converts a text to a [`Config`], or to refusals with file, line, key, problem and remedy.
 //!
-//! Keys are the Exchange parameter names in snake_case, values are spelled as Exchange spells
-//! them. Nothing is read and ignored: a key that this version does not have is an error. What is
-//! legal and unwise is a warning. Files that the configuration names are opened by those who
-//! use them, not here; but for the users file, which is configuration itself, and for lists of
-//! recipients: policy asks these, and opens nothing.
+//! Keys are the Exchange parameter names in snake_case, values are spelled as Exchange spells them.
+//! No key is ignored: a key that this version does not know is an error. Legal but unwise settings
+//! are warnings. Files that the configuration names are opened by the code that uses them, with two
+//! exceptions: the users file, which is configuration too, and lists of recipients, because policy
+//! opens no files.
 //!
-//! [`document`] is the TOML tree with its lines, [`value`] turns one value into a type,
-//! [`sections`], [`connector`] and [`users`] know the keys, [`warning`] reads the finished configuration.
+//! [`document`] is the TOML tree with its lines, [`value`] converts one value to a type,
+//! [`sections`], [`connector`] and [`users`] know the keys, [`warning`] reads the finished
+//! configuration.
 
 mod accepted_domain;
 mod antispam;
@@ -52,14 +53,15 @@ pub use recipients::RecipientsError;
 pub use tls::{CertificateFiles, Certificates, Tls, Trusted};
 pub use value::{read_duration, read_size};
 
-/// One configuration, known to be sound.
+/// One valid configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `hostname`: this host's name in greetings and headers where a connector sets none.
+    /// `hostname`: this host's name in greetings and header sections, unless a connector has its
+    /// own.
     pub hostname: Domain,
     /// `[daemon]`.
     pub daemon: DaemonConfig,
-    /// `postmaster`: who reads mail for `<postmaster>` without a domain.
+    /// `postmaster`: the address that receives mail for `<postmaster>` without a domain.
     postmaster: Option<Mailbox>,
     /// `[classifier]`.
     pub classifier: ClassifierConfig,
@@ -69,13 +71,13 @@ pub struct Config {
     pub delivery: DeliveryConfig,
     /// `[tls]`, `[[certificate]]`, `[partners]` and `[fleet]`.
     pub tls: Tls,
-    /// `[authentication]`; without it nobody can authenticate.
+    /// `[authentication]`; without it no client can authenticate.
     pub authentication: Option<Authentication>,
-    /// The users of [`Authentication::users_file`], where it was read.
+    /// The users of [`Authentication::users_file`], if the file was read.
     pub users: Arc<Users>,
-    /// `[back_pressure]`: when this host takes less mail, and none.
+    /// `[back_pressure]`: when this host accepts less mail, and none.
     pub back_pressure: relay_policy::pressure::BackPressureSettings,
-    /// `[[route]]`, and what `[delivery]` says of all other mail.
+    /// `[[route]]`, and `[delivery]` for all other mail.
     pub routes: Routes,
     /// `[mx]`.
     pub mx: Mx,
@@ -93,7 +95,7 @@ pub struct Config {
     pub proxies: Proxies,
     /// `[[accepted_domain]]`.
     pub accepted_domains: AcceptedDomains,
-    /// SHA-256 of the file's octets, so that `sha256sum relay.toml` tells whether it is the
+    /// SHA-256 of the file's octets, so that `sha256sum relay.toml` tells whether the file is the
     /// configuration in force.
     pub digest: [u8; 32],
     delivery_line: u32,
@@ -102,16 +104,16 @@ pub struct Config {
     warnings: Vec<ConfigProblem>,
 }
 
-/// `[daemon]`: who the daemon is.
+/// `[daemon]`: the user of the daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DaemonConfig {
-    /// `user`: who the daemon becomes when it is started as root; `None`: it stays who it is.
+    /// `user`: the user to which the daemon changes if it is started as root; `None`: no change.
     pub user: Option<String>,
-    /// `group`: another group than the user's own.
+    /// `group`: another group instead of the user's own.
     pub group: Option<String>,
 }
 
-/// `[classifier]`: who decides which connector a connection belongs to.
+/// `[classifier]`: the part that selects the connector of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClassifierConfig {
     /// `mode`.
@@ -127,10 +129,10 @@ pub struct ClassifierConfig {
 /// `classifier.mode`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClassifierMode {
-    /// The kernel where it may, else the daemon.
+    /// The kernel if possible, else the daemon.
     #[default]
     Auto,
-    /// The kernel, or the daemon does not start.
+    /// The kernel; without it the daemon does not start.
     Kernel,
     /// The daemon.
     Userspace,
@@ -139,33 +141,33 @@ pub enum ClassifierMode {
 /// `[queue]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueConfig {
-    /// `directory`: where accepted mail is kept.
+    /// `directory`: the directory of accepted mail.
     pub directory: PathBuf,
-    /// `min_free_space`: octets that its file system must have free for mail to be taken.
+    /// `min_free_space`: octets that must be free on its file system; with less, no mail is
+    /// accepted.
     pub min_free_space: u64,
 }
 
-/// `[delivery]`: how long we try. Exchange retries in steps of fixed length and we back off, so the
-/// intervals have names of their own.
+/// `[delivery]`: the schedule of attempts. Exchange retries at fixed intervals and we back off, so
+/// the intervals have their own names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliveryConfig {
     /// `initial_retry_interval`: from the first failed attempt to the second attempt.
     pub initial_retry_interval: Duration,
-    /// `maximum_retry_interval`: what the growing interval stops at.
+    /// `maximum_retry_interval`: the longest interval.
     pub maximum_retry_interval: Duration,
-    /// `message_expiration_timeout`: from acceptance until the sender is told that we gave up.
+    /// `message_expiration_timeout`: from acceptance until the sender gets a report of the failure.
     pub message_expiration_timeout: Duration,
-    /// `connection_inactivity_timeout`: the longest wait for a next hop at any step.
+    /// `connection_inactivity_timeout`: the longest wait for a next hop in any step.
     pub connection_inactivity_timeout: Duration,
-    /// `delay_notification_timeout`: from acceptance until the sender is told that the message
-    /// still waits.
+    /// `delay_notification_timeout`: from acceptance until the sender gets a report of the delay.
     pub delay_notification_timeout: Duration,
 }
 
-/// `[mx]`: how mail exchangers are reached.
+/// `[mx]`: settings for mail exchangers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mx {
-    /// `port`: another than 25 in a laboratory only.
+    /// `port`: other than 25 only in a laboratory.
     pub port: u16,
     /// `allow_private_addresses`: deliver to private and loopback addresses that DNS names.
     pub allow_private_addresses: bool,
@@ -174,7 +176,7 @@ pub struct Mx {
 /// `[authentication]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authentication {
-    /// `users_file`: who may authenticate. See [`users`].
+    /// `users_file`: the users who may authenticate. See [`users`].
     pub users_file: PathBuf,
     line: u32,
 }
@@ -182,7 +184,7 @@ pub struct Authentication {
 /// `[control]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControlConfig {
-    /// `socket`: where `relay status` and `relay reload` reach the daemon.
+    /// `socket`: the socket for `relay status`, `relay reload` and other commands.
     pub socket: PathBuf,
 }
 
@@ -208,39 +210,39 @@ pub enum LogFormat {
 /// `log.level`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogLevel {
-    /// What needs somebody.
+    /// Problems that an administrator must solve.
     Error,
-    /// What may need somebody.
+    /// Possible problems.
     Warn,
-    /// One line a session.
+    /// One line for each session.
     #[default]
     Info,
-    /// The dialogue.
+    /// The dialogues of sessions.
     Debug,
-    /// Everything.
+    /// All events.
     Trace,
 }
 
-/// Why there is no configuration.
+/// Why the configuration could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read.
     #[error("{path}: {source}")]
     Unreadable {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// The file is over the limit.
-    #[error("{path}: larger than {most} octets, which is not a configuration")]
+    #[error("{path}: the file is larger than {most} octets, the limit of a configuration")]
     TooLarge {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// The limit.
         most: u64,
     },
-    /// The users file is not there.
+    /// The users file does not exist.
     #[error(
         "{config}:{line}: [authentication]: users_file: {path} does not exist; `relay passwd -c \
          {config} NAME` makes it"
@@ -253,27 +255,27 @@ pub enum LoadError {
         /// The users file.
         path: PathBuf,
     },
-    /// The users file is not its owner's secret.
+    /// Other users can read the users file.
     #[error(
         "{path}: others may read or write it (mode {mode:o}); chmod 600, or 640 where the daemon's \
          group reads it"
     )]
     TooOpen {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What it allows whom.
+        /// Its permissions.
         mode: u32,
     },
-    /// A file that lists recipients cannot be used.
+    /// A recipients_file cannot be used.
     #[error(transparent)]
     Recipients(#[from] RecipientsError),
-    /// The file says what cannot be.
+    /// The configuration is refused.
     #[error(transparent)]
     Refused(#[from] ConfigErrors),
 }
 
 impl Config {
-    /// Who reads mail for `<postmaster>` without a domain: the key `postmaster`, or the postmaster of
+    /// The address for `<postmaster>` without a domain: the key `postmaster`, or the postmaster of
     /// the first authoritative domain.
     pub fn postmaster(&self) -> Option<Mailbox> {
         let of_domain = || {
@@ -286,7 +288,7 @@ impl Config {
         self.postmaster.clone().or_else(of_domain)
     }
 
-    /// Reads a file, and the users file that it names.
+    /// Reads a file and its users file.
     ///
     /// # Errors
     /// One of them cannot be read, is too large, or is refused.
@@ -309,11 +311,11 @@ impl Config {
         Ok(config)
     }
 
-    /// Reads a file, and no users: nobody can authenticate by it.
+    /// Reads a file without users: no client can authenticate.
     ///
     /// # Errors
-    /// It cannot be read, is larger than [`CONFIGURATION_OCTETS`], or is refused; or so is a
-    /// `recipients_file` that it names.
+    /// It cannot be read, is larger than [`CONFIGURATION_OCTETS`], or is refused; or a
+    /// `recipients_file` of it cannot be used.
     pub fn load_without_users(path: &Path) -> Result<Self, LoadError> {
         let text = read_text(path)?;
         let mut config = Self::parse(&text, &path.display().to_string())?;
@@ -321,10 +323,10 @@ impl Config {
         Ok(config)
     }
 
-    /// Reads a text, and no other file; `file_name` is what refusals and warnings call it.
+    /// Reads a text, and no other file; `file_name` is its name in refusals and warnings.
     ///
     /// # Errors
-    /// Every refusal that the text earns, in the order of its lines.
+    /// All refusals, in the order of lines.
     pub fn parse(text: &str, file_name: &str) -> Result<Self, ConfigErrors> {
         sections::read(text, file_name)
     }
@@ -346,7 +348,7 @@ impl Config {
         &self.table
     }
 
-    /// What is legal and unwise, in the order of lines.
+    /// The warnings, in the order of lines.
     pub fn warnings(&self) -> &[ConfigProblem] {
         &self.warnings
     }

@@ -1,4 +1,4 @@
-//! How a next hop is reached: the keys that `[delivery]` and every `[[route]]` share.
+//! The keys of a next hop, which `[delivery]` and every `[[route]]` share.
 
 use std::sync::Arc;
 
@@ -10,22 +10,22 @@ use relay_delivery::{NextHop, NextHopAuth, Security, SmartHosts, TlsMode};
 use relay_mail::protocol::DeliveryProtocol;
 use relay_mail::smart_host::SmartHost;
 
-/// Reads where mail goes: to smart hosts, into a Maildir, or as DNS says.
+/// Reads the next hop: smart hosts, a Maildir, or mail exchangers.
 pub(super) fn read(section: &mut Section<'_, '_>) -> NextHop {
     let lines = ["smart_hosts", "protocol", "implicit_tls"].map(|key| section.line_of(key));
     let [list_line, protocol_line, implicit_line] = lines;
-    if section.has("smart_host") && section.has("smart_hosts") {
-        let wrong = Wrong::new("says again what smart_host says", "write one of them");
+    if section.has_key("smart_host") && section.has_key("smart_hosts") {
+        let wrong = Wrong::new("repeats smart_host", "write only one of the two keys");
         section.refuse(list_line, "smart_hosts", wrong);
     }
-    let hosts_key = if section.has("smart_hosts") { "smart_hosts" } else { "smart_host" };
+    let hosts_key = if section.has_key("smart_hosts") { "smart_hosts" } else { "smart_host" };
     let hosts_line = section.line_of(hosts_key);
     let mut hosts: Vec<_> = section.take("smart_host", smart_host).into_iter().collect();
-    if section.has("smart_hosts") {
+    if section.has_key("smart_hosts") {
         let mend = "write smart_hosts = [\"mail.contoso.example:25\"], or remove it";
         hosts.extend(section.require_list("smart_hosts", mend, smart_host));
     }
-    if section.has("maildir") {
+    if section.has_key("maildir") {
         let connected = [
             "smart_host",
             "smart_hosts",
@@ -37,17 +37,17 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> NextHop {
             "auth_in_clear",
             "send_organization_headers",
         ];
-        for key in connected.into_iter().filter(|key| section.has(key)) {
+        for key in connected.into_iter().filter(|key| section.has_key(key)) {
             let wrong =
                 Wrong::new("has no effect: maildir is a directory of this host", "remove it");
             section.refuse(section.line_of(key), key, wrong);
         }
         if !hosts.is_empty() {
-            let problem = "says otherwise than smart_host or smart_hosts";
+            let problem = "contradicts smart_host or smart_hosts";
             section.refuse(
                 section.line_of("maildir"),
                 "maildir",
-                Wrong::new(problem, "write one of them"),
+                Wrong::new(problem, "write only one of these keys"),
             );
         }
     }
@@ -77,12 +77,12 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> NextHop {
     NextHop::Exchangers { security: Arc::new(security) }
 }
 
-/// Does the server expect something else on this port than the keys say?
+/// Warns if servers on this port usually expect other settings.
 fn port(host: &SmartHost, security: &Security) -> Option<Wrong> {
     let wrong = match (host.port(), security.implicit_tls) {
         (SUBMISSIONS_PORT, false) => Wrong::new(
             format!(
-                "servers on port {SUBMISSIONS_PORT} wait for a TLS handshake, and each attempt at \
+                "servers on port {SUBMISSIONS_PORT} wait for a TLS handshake, but each attempt at \
                  {host} would wait for a greeting"
             ),
             "write implicit_tls = true, or a port with STARTTLS, as 587 or 25",
@@ -92,7 +92,7 @@ fn port(host: &SmartHost, security: &Security) -> Option<Wrong> {
             format!("remove implicit_tls, or write port {SUBMISSIONS_PORT}"),
         ),
         (SUBMISSION_PORT | SUBMISSIONS_PORT, _) if security.auth.is_none() => Wrong::new(
-            format!("{host} has a port for submission, where most servers want AUTH"),
+            format!("{host} has a submission port, where most servers require AUTH"),
             "write auth = \"/etc/relay/smart-host.credentials\", or port 25",
         ),
         _ => return None,
@@ -100,7 +100,7 @@ fn port(host: &SmartHost, security: &Security) -> Option<Wrong> {
     Some(wrong)
 }
 
-/// Reads how connections are secured.
+/// Reads the security of connections.
 fn security(section: &mut Section<'_, '_>) -> Security {
     let modes = one_of(&[
         ("off", TlsMode::Off),
@@ -115,7 +115,7 @@ fn security(section: &mut Section<'_, '_>) -> Security {
     let ca_file = section.take("ca_file", path);
     let credentials = section.take("auth", path);
     let in_clear = section.take("auth_in_clear", boolean).unwrap_or(false);
-    // Credentials are not for every server that answers.
+    // Credentials must not go to any server that answers.
     let by_default = match implicit_tls {
         _ if credentials.is_some() && !in_clear => TlsMode::Verified,
         true => TlsMode::Required,
@@ -141,18 +141,20 @@ fn security(section: &mut Section<'_, '_>) -> Security {
             section.refuse(in_clear_line, "auth_in_clear", Wrong::new(problem, mend));
         }
         (Some(_), true) if !may_be_clear => {
-            let problem = format!("has no effect: with tls = \"{tls}\" nothing is said in clear");
+            let problem =
+                format!("has no effect: with tls = \"{tls}\" nothing is sent in plain text");
             let mend = "remove it, or write tls = \"opportunistic\"";
             section.refuse(in_clear_line, "auth_in_clear", Wrong::new(problem, mend));
         }
         (Some(_), true) => {
-            let problem = "whoever can listen on the way to the next hop learns the credentials";
+            let problem = "the credentials may cross the network unencrypted";
             let mend = "write tls = \"required\" or \"verified\" if the next hop offers STARTTLS";
             section.warn(in_clear_line, "auth_in_clear", Wrong::new(problem, mend));
         }
         (Some(_), false) if may_be_clear => {
             let line = if section.line == tls_line { auth_line } else { tls_line };
-            let problem = format!("with tls = \"{tls}\" the credentials might be said in clear");
+            let problem =
+                format!("with tls = \"{tls}\" the credentials might be sent in plain text");
             let mend = "write tls = \"verified\" or \"required\", or auth_in_clear = true";
             section.refuse(line, "tls", Wrong::new(problem, mend));
         }

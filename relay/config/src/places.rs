@@ -1,7 +1,8 @@
-//! Where the daemon of a configuration is to be found: its socket, its queue, its message tracking log.
+//! The paths of the daemon of a configuration: its socket, its queue, its message tracking log.
 //!
-//! An administrator must be able to look at a running daemon while its file is broken. So these
-//! paths are read of what can be understood of the file, and are the defaults otherwise.
+//! An administrator must be able to look at a running daemon even if its configuration file is
+//! broken. So these paths are read from the part of the file that can be understood, and have
+//! defaults otherwise.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,7 @@ use crate::value::below;
 use crate::{Config, read_text};
 use toml::de::{DeTable, DeValue};
 
-/// Where things are.
+/// The paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
     /// `socket` of `[control]`.
@@ -18,9 +19,9 @@ pub struct Places {
     pub queue: PathBuf,
     /// `path` of `[message_tracking_log]`.
     pub tracking: PathBuf,
-    /// `enabled` of it.
+    /// `enabled` of `[message_tracking_log]`.
     pub tracking_enabled: bool,
-    /// Why not all of the file counts, where it does not.
+    /// Why a part of the file was ignored, if it was.
     pub problem: Option<String>,
 }
 
@@ -33,29 +34,29 @@ impl Default for Places {
     }
 }
 
-/// `directory` of `[queue]`, where it is not set.
+/// Default of `directory` in `[queue]`.
 pub(super) const DEFAULT_QUEUE: &str = "/var/lib/relay";
-/// `socket` of `[control]`, where it is not set.
+/// Default of `socket` in `[control]`.
 pub(super) const DEFAULT_SOCKET: &str = "/run/relay/control.sock";
 
-/// `path` of `[message_tracking_log]`, where it is not set.
+/// Default of `path` in `[message_tracking_log]`.
 pub(super) fn tracking_in(queue: &Path) -> PathBuf {
     queue.join("message_tracking")
 }
 
 impl Places {
-    /// `path` of `[message_tracking_log]`, where it is not set, for this queue.
+    /// Default of `path` in `[message_tracking_log]` for this queue.
     pub fn tracking_in(queue: &Path) -> PathBuf {
         tracking_in(queue)
     }
 
-    /// Reads what can be read of a file. Never fails: what cannot be read is [`Places::problem`].
+    /// Reads the understandable part of a file. Never fails; an error is in [`Places::problem`].
     pub fn read(file: &Path) -> Self {
         let text = match read_text(file) {
             Ok(text) => text,
             Err(error) => return Self { problem: Some(error.to_string()), ..Self::default() },
         };
-        // Not with the files that it names: recipients and users have nothing to say here.
+        // Without the files that it names: recipients and users do not matter here.
         match Config::parse(&text, &file.display().to_string()) {
             Ok(config) => Self {
                 socket: config.control.socket,
@@ -80,7 +81,7 @@ impl Places {
         }
     }
 
-    /// The paths that stand in a text, whatever else does.
+    /// The paths in a text, regardless of errors in the rest.
     fn of_text(text: &str, file: &Path) -> Self {
         let (root, _) = DeTable::parse_recoverable(text);
         let root = root.into_inner();
@@ -107,7 +108,7 @@ mod tests {
     use crate::places::*;
 
     #[test]
-    fn what_can_be_read_of_a_broken_file_counts() {
+    fn the_understandable_part_of_a_broken_file_counts() {
         for broken in
             ["hostname = 7\n", "hostname = \"a\nb\"\n", "colour = \"red\"\n[connector]\nx = [1\n"]
         {

@@ -1,4 +1,4 @@
-//! Reads the files that `recipients_file` names, whole or not at all.
+//! Reads the files of `recipients_file`, completely or not at all.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,31 +11,31 @@ use relay_policy::{AcceptedDomains, InvalidRecipientList, RecipientList};
 /// Why a `recipients_file` cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RecipientsError {
-    /// It cannot be read, or is not UTF-8.
+    /// The file cannot be read, or is not UTF-8.
     #[error("recipients_file: {path}: {source}")]
     Unreadable {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// It is over the limit.
-    #[error("recipients_file: {path}: larger than {RECIPIENTS_FILE_OCTETS} octets")]
+    /// The file is larger than the limit.
+    #[error("recipients_file: {path}: the file is larger than {RECIPIENTS_FILE_OCTETS} octets")]
     TooLarge {
-        /// Which file.
+        /// The file.
         path: PathBuf,
     },
-    /// It holds what is no recipient.
+    /// A line is not a recipient.
     #[error("recipients_file: {path}: {source}")]
     Invalid {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Where, and why.
+        /// The line and the problem.
         source: InvalidRecipientList,
     },
 }
 
-/// Reads every file that these domains name.
+/// Reads the files of all these domains.
 pub(super) fn read(domains: &mut AcceptedDomains) -> Result<(), RecipientsError> {
     for domain in domains.iter_mut() {
         let Some(file) = &mut domain.recipients_file else { continue };

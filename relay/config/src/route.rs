@@ -18,8 +18,8 @@ pub(super) fn read(sections: Vec<Section<'_, '_>>) -> Vec<Route> {
     let mut routes = Vec::with_capacity(sections.len());
     for mut section in sections {
         let line = section.line;
-        if !section.has("recipient_domains") && !section.has("senders") {
-            let problem = "says neither whose mail it is for nor from whom";
+        if !section.has_key("recipient_domains") && !section.has_key("senders") {
+            let problem = "has neither recipients nor senders";
             let mend = "write recipient_domains = [\"fabrikam.example\"], or [\"*\"] for all of it";
             section.refuse(line, "", Wrong::new(problem, mend));
         }
@@ -36,8 +36,8 @@ pub(super) fn read(sections: Vec<Section<'_, '_>>) -> Vec<Route> {
                 let pair = (recipient.clone(), sender.clone());
                 if let Some(earlier) = lines.insert(pair, line) {
                     let problem = format!(
-                        "recipient_domains {recipient} with senders {sender} is also what the \
-                         route in line {earlier} is for"
+                        "recipient_domains {recipient} with senders {sender} is also in the \
+                         route of line {earlier}"
                     );
                     section.refuse(line, "", Wrong::new(problem, "remove it from one of them"));
                 }
@@ -79,8 +79,8 @@ pub(super) fn mx(mut section: Section<'_, '_>) -> Mx {
     let line = section.line_of("allow_private_addresses");
     let allow_private_addresses = section.take("allow_private_addresses", boolean).unwrap_or(false);
     if allow_private_addresses {
-        let problem = "whoever has a domain can have mail delivered to hosts behind this one";
-        let mend = "keep it to laboratories; a route to a smart host needs no such thing";
+        let problem = "every owner of a domain can direct mail to hosts behind this host";
+        let mend = "use it only in laboratories; a route to a smart host does not need it";
         section.warn(line, "allow_private_addresses", Wrong::new(problem, mend));
     }
     section.finish(|_| None);

@@ -1,4 +1,4 @@
-//! From a configuration to the rules that sessions ask and the settings of checks.
+//! Converts a configuration to the rules of sessions and the settings of checks.
 
 use std::sync::Arc;
 
@@ -10,11 +10,11 @@ use relay_mail::domain_pattern::DomainPattern;
 use relay_policy::Rules;
 
 impl Config {
-    /// The rules of this configuration, numbered `generation`. Names keep the ids that they have in
+    /// The rules of this configuration, with the number `generation`. Names keep their ids in
     /// `ids`.
     ///
     /// # Errors
-    /// More connector names were used since the start than there are ids; `ids` is unchanged.
+    /// More connector names were used since the start than ids exist; `ids` is unchanged.
     pub fn rules(
         &self,
         ids: &mut ConnectorIds,
@@ -47,7 +47,7 @@ impl Config {
 }
 
 impl Config {
-    /// What the checks of mail from strangers need to know.
+    /// The settings for checks of foreign mail.
     pub fn checks(&self) -> CheckSettings {
         let needs_dns = self.connectors().iter().any(|connector| connector.antispam.needs_dns());
         CheckSettings {

@@ -1,4 +1,4 @@
-//! The tables of the daemon itself, and the reading of a whole text.
+//! The tables of the daemon itself, and the reading of a complete text.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, ConfigErrors> 
     let back_pressure = back_pressure::read(root.take_section("back_pressure", "[back_pressure]"));
     let control = control(root.take_section("control", "[control]"));
     let log = log(root.take_section("log", "[log]"));
-    let line_of = |root: &Section<'_, '_>, key| root.has(key).then(|| root.line_of(key));
+    let line_of = |root: &Section<'_, '_>, key| root.has_key(key).then(|| root.line_of(key));
     let dns = antispam::dns(root.take_section("dns", "[dns]"));
     let rspamd_line = line_of(&root, "rspamd");
     let has_rspamd = rspamd_line.is_some();
@@ -63,13 +63,13 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, ConfigErrors> 
     let accepted_domains = accepted_domain::read(root.take_sections("accepted_domain"));
     let sections = root.take_sections("connector");
     if sections.is_empty() {
-        let mend = "write [[connector]] and its keys below, or take deploy/relay.toml as a start";
+        let mend = "write [[connector]] with its keys, or begin with deploy/relay.toml";
         root.refuse(root.line, "connector", Wrong::new("is missing", mend));
     }
     let most = CONNECTOR_IDS as usize - 1;
     if sections.len() > most {
         let problem = format!("{} connectors are over the limit of {most}", sections.len());
-        let mend = "connectors that differ in their ranges only can be one connector";
+        let mend = "combine connectors that differ only in their ranges";
         root.refuse(sections[most].line, "connector", Wrong::new(problem, mend));
     }
     let host = connector::ConnectorContext {
@@ -102,8 +102,8 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, ConfigErrors> 
     let asks_rspamd = connectors.iter().any(|connector| connector.antispam.rspamd.is_on());
     if let Some(line) = rspamd_line.filter(|_| !asks_rspamd) {
         let wrong = Wrong::new(
-            "has no effect: no connector has a check that asks it",
-            "remove it, or say in [antispam] which checks there are",
+            "has no effect: no connector has a check that uses it",
+            "remove it, or enable a check in [antispam]",
         );
         document.warn(line, "[rspamd]", "", wrong);
     }
@@ -141,19 +141,19 @@ fn daemon(mut section: Section<'_, '_>) -> DaemonConfig {
     let group_line = section.line_of("group");
     let group = section.take("group", account);
     if group.is_some() && user.is_none() {
-        let mend = "write user = \"relay\" beside it, or remove it";
+        let mend = "add user = \"relay\", or remove it";
         section.refuse(group_line, "group", Wrong::new("has no effect without user", mend));
     }
     section.finish(|_| None);
     DaemonConfig { user, group }
 }
 
-/// The name of a user or a group. Whether there is one is seen at the start, on the host that the
-/// configuration is for.
+/// The name of a user or a group. Whether it exists is checked at the start, on the host of the
+/// configuration.
 fn account(value: Value<'_>) -> Result<String, Wrong> {
     let name = text(value)?;
     if name.is_empty() || name.contains(['/', ':', ' ', '\0', '\n']) {
-        let problem = format!("`{name}` is not a name of a user or group");
+        let problem = format!("`{name}` is not the name of a user or group");
         return Err(Wrong::new(problem, "`getent passwd` shows the names"));
     }
     Ok(name)
@@ -168,7 +168,7 @@ fn classifier(mut section: Section<'_, '_>) -> ClassifierConfig {
     let mode = section.take("mode", modes).unwrap_or_default();
     if mode == ClassifierMode::Userspace {
         for key in ["interfaces", "pin_directory", "cross_check"] {
-            if section.has(key) {
+            if section.has_key(key) {
                 let problem = "has no effect: mode is userspace, without the kernel half";
                 let mend = "remove it, or write mode = \"auto\"";
                 section.warn(section.line_of(key), key, Wrong::new(problem, mend));
@@ -194,7 +194,10 @@ fn interface(value: Value<'_>) -> Result<String, Wrong> {
     if is_name {
         return Ok(name);
     }
-    Err(Wrong::new(format!("`{name}` is not a name of an interface"), "`ip link` shows the names"))
+    Err(Wrong::new(
+        format!("`{name}` is not the name of an interface"),
+        "`ip link` shows the names",
+    ))
 }
 
 fn queue(mut section: Section<'_, '_>) -> QueueConfig {
@@ -235,7 +238,7 @@ fn delivery(mut section: Section<'_, '_>) -> (DeliveryConfig, NextHop) {
         && delay >= message_expiration_timeout
     {
         let (delay, most) = (timespan(delay), timespan(message_expiration_timeout));
-        let problem = format!("after {delay} no message waits: they are given up after {most}");
+        let problem = format!("has no effect: messages expire after {most}, before {delay}");
         let mend = "write less, or raise message_expiration_timeout";
         section.refuse(delay_line, "delay_notification_timeout", Wrong::new(problem, mend));
     }
@@ -248,7 +251,7 @@ fn delivery(mut section: Section<'_, '_>) -> (DeliveryConfig, NextHop) {
         ];
         exchange.contains(&key).then(|| {
             Wrong::new(
-                "is not supported: attempts back off instead of keeping to fixed steps",
+                "is not supported: attempts use back-off instead of fixed intervals",
                 "write initial_retry_interval and maximum_retry_interval",
             )
         })
@@ -265,12 +268,12 @@ fn delivery(mut section: Section<'_, '_>) -> (DeliveryConfig, NextHop) {
 
 fn authentication(root: &mut Section<'_, '_>) -> Option<Authentication> {
     let line = root.line_of("authentication");
-    let is_there = root.has("authentication");
+    let is_there = root.has_key("authentication");
     let mut section = root.take_section("authentication", "[authentication]");
     if !is_there {
         return None;
     }
-    let mend = "write users_file = \"/etc/relay/users.toml\", and let `relay passwd` make it";
+    let mend = "write users_file = \"/etc/relay/users.toml\", and create it with `relay passwd`";
     let users_file = section.require("users_file", mend, path);
     section.finish(|_| None);
     Some(Authentication { users_file: users_file.unwrap_or_default(), line })

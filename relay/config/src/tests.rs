@@ -1,4 +1,4 @@
-//! Every refusal and every warning by its text, and what a sound text becomes.
+//! Every refusal and every warning by its text, and the result of a valid text.
 
 mod authentication;
 mod message_tracking_log;
@@ -35,7 +35,7 @@ fn parse(text: &str) -> Config {
 }
 
 #[test]
-fn the_deployed_configurations_are_sound_and_give_no_cause_for_warnings() {
+fn the_deployed_configurations_have_no_errors_or_warnings() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
     for file in ["relay.toml", "development.toml"] {
         let config = Config::load(&folder.join(file)).unwrap_or_else(|error| panic!("{error}"));
@@ -63,7 +63,7 @@ fn defaults_are_those_of_the_documentation() {
 }
 
 #[test]
-fn every_key_arrives() {
+fn every_key_is_read() {
     let config = parse(
         r#"
 hostname = "Edge1.Contoso.Example."
@@ -250,7 +250,7 @@ protocol_logging_level = "verbose"
     );
 }
 
-/// A named user's rights come on top of those of every user.
+/// A named user's rights are added to those of every user.
 #[test]
 fn grants_to_users() {
     let connector = CONNECTOR.replace("AnonymousUsers", "ExchangeUsers");
@@ -296,7 +296,7 @@ fn grants_to_users() {
 }
 
 #[test]
-fn back_pressure_has_defaults_for_what_is_not_said() {
+fn back_pressure_has_defaults_for_missing_keys() {
     let table = "[back_pressure]\n\
          disk_use = { low_to_medium = 10, medium_to_high = 20, high_to_medium = 15, medium_to_low = 5 }\n\
          queue_length.medium_to_low = 0\nmessage_memory = \"1 MB\"\n";
@@ -346,7 +346,7 @@ fn a_file_that_cannot_be_read_is_named() {
     assert!(error.to_string().starts_with("/nonexistent/relay.toml: No such file"), "{error}");
 }
 
-/// The daemon and each command read the same files, from whichever directory they are started.
+/// The daemon and each command must read the same files, from every working directory.
 #[test]
 fn relative_paths_are_below_the_directory_of_the_configuration() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
-//! `[tls]` and `[[certificate]]`: the certificates that connectors show; `[partners]` and `[fleet]`:
-//! whose certificates are believed.
+//! `[tls]` and `[[certificate]]`: the certificates that connectors show; `[partners]` and
+//! `[fleet]`: the authorities for certificates of clients.
 //!
-//! Files are named here and read by `server::tls`.
+//! The files are named here and read by `server::tls`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use relay_mail::domain_pattern::DomainPattern;
 
 use crate::limits;
 
-/// What connectors encrypt with, and whom they believe.
+/// The certificates and authorities of connectors.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
     /// `[tls]` and `[[certificate]]`.
@@ -25,14 +25,14 @@ pub struct Tls {
     pub fleet: Option<Trusted>,
 }
 
-/// Whose certificates are believed for one purpose, and for which names.
+/// The authorities for one purpose, with the names that they may certify.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trusted {
     /// `ca`: a PEM file of the authorities.
     pub ca: PathBuf,
-    /// The domains or hosts that a certificate must be for.
+    /// The domains or hosts that a certificate must have.
     pub names: Vec<DomainPattern>,
-    /// The line of the configuration that the table begins on.
+    /// The first line of its table.
     pub line: u32,
 }
 
@@ -46,11 +46,11 @@ pub struct CertificateFiles {
     pub certificate: PathBuf,
     /// `key`: its private key.
     pub key: PathBuf,
-    /// The line of the configuration that the table begins on.
+    /// The first line of its table.
     pub line: u32,
 }
 
-/// Reads every table that is about TLS.
+/// Reads all tables about TLS.
 pub(super) fn read(root: &mut Section<'_, '_>) -> Tls {
     Tls {
         certificates: certificates(root),
@@ -70,8 +70,8 @@ fn trusted(
     names_key: &'static str,
     mend: &str,
 ) -> Option<Trusted> {
-    if !root.has(key) {
-        // So that it is among the keys that a slip is compared with.
+    if !root.has_key(key) {
+        // The key is marked as known, so that it can be suggested for a misspelled key.
         root.take_section(key, key);
         return None;
     }
@@ -85,18 +85,19 @@ fn trusted(
 
 fn certificates(root: &mut Section<'_, '_>) -> Certificates {
     let mut certificates = Certificates::new();
-    let is_there = root.has("tls");
+    let is_there = root.has_key("tls");
     let section = root.take_section("tls", "[tls]");
     if is_there && let Some(files) = files(section) {
         certificates.insert(CertificateName::Default, files);
     }
     for mut section in root.take_sections("certificate") {
-        let mend = "write name = \"partners\", which tls_certificate_name then picks";
+        let mend = "write name = \"partners\", for use in tls_certificate_name";
         let Some(name) = section.require("name", mend, name) else { continue };
         section.place = format!("certificate \"{name}\"");
         let name = CertificateName::Named(name);
         if certificates.contains_key(&name) {
-            let wrong = Wrong::new("is the name of another certificate", "give one another name");
+            let wrong =
+                Wrong::new("is the name of another certificate", "give one of them another name");
             section.refuse(section.line, "name", wrong);
         }
         if let Some(files) = files(section) {
@@ -125,8 +126,8 @@ fn files(mut section: Section<'_, '_>) -> Option<CertificateFiles> {
     Some(CertificateFiles { certificate: certificate?, key: key?, line })
 }
 
-/// Certificates that no connector shows.
-pub(super) fn unused<'c>(
+/// The certificates that no connector shows.
+pub(super) fn unused_certificates<'c>(
     certificates: &'c Certificates,
     connectors: &'c [Connector],
 ) -> impl Iterator<Item = (&'c CertificateName, &'c CertificateFiles)> {
@@ -137,8 +138,8 @@ pub(super) fn unused<'c>(
     })
 }
 
-/// Tables that no connector asks.
-pub(super) fn unasked<'c>(
+/// The authorities that no connector uses.
+pub(super) fn unused_authorities<'c>(
     tls: &'c Tls,
     connectors: &[Connector],
 ) -> impl Iterator<Item = (&'static str, &'c Trusted)> {

@@ -1,8 +1,8 @@
 //! Changes to the users file, for `relay passwd`.
 //!
-//! An entry is changed where it stands, so that the administrator's own words, order and other
-//! entries stay as they are. The file is replaced whole: a reader sees the old one or the new one,
-//! also after a power cut in the middle.
+//! An entry is changed in its position, so that the administrator's comments, order and other
+//! entries stay. The file is replaced as a whole: a reader sees the old file or the new file, even
+//! after a power failure in between.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -20,72 +20,71 @@ use relay_users::{SendAs, StoredSecret};
 use rustix::fs::{FlockOperation, flock};
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
 
-/// What becomes of a user.
+/// The change of a user.
 #[derive(Clone, Debug)]
 pub enum UserChange {
-    /// It gets this password, and these addresses where some are given. It is made if there is
-    /// none.
+    /// Set this password, and these addresses if there are any. Add the user if it does not exist.
     Set {
         /// The password.
         password: Password,
-        /// In place of those there are; `None`: those stay.
+        /// Replaces the user's current list; `None` keeps the list.
         send_as: Option<Vec<SendAs>>,
     },
-    /// It is removed.
+    /// Remove the user.
     Remove,
 }
 
-/// What was done.
+/// The result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UserChanged {
-    /// There was no such user before.
+    /// The user was added.
     Added,
-    /// There was.
+    /// The user was changed.
     Changed,
-    /// There is none any more.
+    /// The user was removed.
     Removed,
-    /// There was none to remove.
+    /// The user to remove does not exist.
     NotThere,
 }
 
-/// Why the file is as it was.
+/// Why the file was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
-    /// It cannot be read or replaced.
-    #[error("the users file cannot be {what}: {source}")]
+    /// The file cannot be read or replaced.
+    #[error("cannot {what} the users file: {source}")]
     File {
-        /// Which of the two.
+        /// `read` or `replace`.
         what: &'static str,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// It is not TOML, or not tables of users.
-    #[error("the users file cannot be changed: {0}")]
+    /// The file is not TOML, or not tables of users.
+    #[error("cannot changed the users file: {0}")]
     Text(String),
-    /// A hash or a secret cannot be made.
+    /// A hash or a secret cannot be created.
     #[error(transparent)]
     Hash(#[from] HashError),
 }
 
-/// Changes the file at `path`, which need not exist. Two changes at one time follow each other.
+/// Changes the file at `path`, which need not exist. Concurrent changes wait for each other.
 ///
 /// # Errors
-/// As [`ChangeError`] lists them; the file is as it was.
+/// As [`ChangeError`] lists them; the file is unchanged.
 pub fn change(
     path: &Path,
     name: &UserName,
     change: &UserChange,
 ) -> Result<UserChanged, ChangeError> {
     let unreadable = |source| ChangeError::File { what: "read", source };
-    let not_replaced = |source| ChangeError::File { what: "replaced", source };
-    // A link stays: what it leads to is replaced, in the directory that has it.
+    let not_replaced = |source| ChangeError::File { what: "replace", source };
+    // A symbolic link stays: its target is replaced, in the directory of the target.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let path = target.as_path();
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
     };
-    // Its own file is replaced, so the lock is on what stays.
+    // The file itself is replaced, so the lock is on its directory.
     let folder_file = File::open(folder).map_err(unreadable)?;
     flock(&folder_file, FlockOperation::LockExclusive).map_err(|error| unreadable(error.into()))?;
     let before = match fs::read_to_string(path) {
@@ -101,7 +100,7 @@ pub fn change(
     Ok(done)
 }
 
-/// The text with the change in it.
+/// The changed text.
 fn edit(
     before: Option<&str>,
     name: &UserName,
@@ -121,7 +120,7 @@ fn edit(
         .entry("user")
         .or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()))
         .as_array_of_tables_mut()
-        .ok_or_else(|| ChangeError::Text("its users do not stand below [[user]]".to_owned()))?;
+        .ok_or_else(|| ChangeError::Text("its users are not below [[user]]".to_owned()))?;
     let is_it = |table: &Table| {
         table
             .get("name")
@@ -153,8 +152,8 @@ fn edit(
 }
 
 const HEADING: &str = "# Users who may authenticate; see `users_file` of the configuration. `relay passwd` changes it,\n\
-     # `relay reload` has the daemon take it anew. The secret is no password: it keeps names of users\n\
-     # from being guessed.\n";
+     # `relay reload` makes the daemon read it again. The secret is no password: it prevents that names\n\
+     # of users are guessed.\n";
 
 fn set(
     table: &mut Table,
@@ -170,13 +169,14 @@ fn set(
     Ok(())
 }
 
-/// Writes a file beside it, brings it to the disk, and gives it the name. Owner and mode stay; a
-/// new file is its maker's alone.
+/// Writes a temporary file, syncs it, and renames it. Owner and mode stay; only its owner can read
+/// a new file.
 fn replace(path: &Path, folder: &Path, text: &str) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or(OsStr::new("users")).to_owned();
     name.push(".new");
     let beside = folder.join(name);
-    // One that an earlier change left behind is nobody's: we hold the lock.
+    // An earlier change left this file behind, and no other process uses it, because we hold the
+    // lock.
     match fs::remove_file(&beside) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -229,7 +229,7 @@ mod tests {
         assert!(opens(&alice, "one"));
         assert!(users::load(&path).unwrap().all_have_scram());
 
-        // What stands beside it stays: words, order, mode and addresses.
+        // The rest of the file stays: comments, order, mode and addresses.
         let text = fs::read_to_string(&path).unwrap().replace("[[user]]", "# the first\n[[user]]");
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
@@ -249,7 +249,7 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
     }
 
-    /// An administrator keeps the file elsewhere and links to it.
+    /// An administrator has the file elsewhere and links to it.
     #[test]
     fn a_link_stays_a_link_and_its_target_changes() {
         let folder = tempfile::tempdir().unwrap();
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_changed_stays() {
+    fn a_file_that_cannot_be_changed_stays() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("users.toml");
         let alice = "alice".parse().unwrap();

@@ -1,9 +1,9 @@
-//! The users file: text becomes [`Users`], or refusals that say file, line, key, what is wrong and
-//! the mend.
+//! The users file: converts a text to [`Users`], or to refusals with file, line, key, problem and
+//! remedy.
 //!
-//! `relay passwd` writes the file; who edits it by hand is told of slips here. Who else than its
-//! owner and group may read it is refused, not warned of: the hashes in it can be guessed at for as
-//! long as somebody likes, and nobody would see.
+//! `relay passwd` writes the file; these refusals are for administrators who edit it. If users
+//! other than its owner and group can read the file, it is refused, not only warned of: an attacker
+//! with the hashes can guess passwords as long as necessary, without a trace in any log.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -41,14 +41,14 @@ pub fn load(path: &Path) -> Result<Users, LoadError> {
     Ok(parse(&text, &path.display().to_string())?)
 }
 
-/// Reads a text; `file_name` is what refusals call it.
+/// Reads a text; `file_name` is its name in refusals.
 ///
 /// # Errors
-/// Every refusal that the text earns, in the order of its lines.
+/// All refusals, in the order of lines.
 pub fn parse(text: &str, file_name: &str) -> Result<Users, ConfigErrors> {
     let (document, root) = Document::parse(text, file_name)?;
     let mut root = document.root(root);
-    let mend = "let `relay passwd` make the file; it writes a secret of its own";
+    let mend = "create the file with `relay passwd`, which writes a secret";
     let secret = root.require("secret", mend, secret);
     let users = users(root.take_sections("user"));
     root.finish(|_| None);
@@ -70,7 +70,7 @@ fn users(sections: Vec<Section<'_, '_>>) -> Vec<User> {
                 section.refuse(section.line, "name", Wrong::new(problem, "remove one of them"));
             }
         }
-        let mend = "let `relay passwd` write it";
+        let mend = "write it with `relay passwd`";
         let password = section.require("password", mend, |value| {
             let text = text(value)?;
             PasswordHash::parse(&text).map_err(|error| Wrong::new(error.to_string(), mend))
@@ -142,8 +142,8 @@ mod tests {
         for (text, expected) in [
             (
                 String::new(),
-                "users.toml:1: secret: is missing\n    let `relay passwd` make the file; it writes \
-                 a secret of its own",
+                "users.toml:1: secret: is missing\n    create the file with `relay passwd`, which \
+                 writes a secret",
             ),
             (
                 "secret = \"AAAA\"\n".to_owned(),
@@ -158,7 +158,7 @@ mod tests {
             (
                 format!("{SECRET}[[user]]\nname = \"alice\"\npassword = \"secret\"\n"),
                 "users.toml:4: user \"alice\": password: it is not a hash in the PHC string \
-                 format: password hash string missing field\n    let `relay passwd` write it",
+                 format: password hash string missing field\n    write it with `relay passwd`",
             ),
             (
                 format!("{SECRET}[[user]]\nname = \"\"\npassword = \"{HASH}\"\n"),
@@ -167,7 +167,8 @@ mod tests {
             (
                 format!("{SECRET}{user}scram = \"x\"\n"),
                 "users.toml:5: user \"alice\": scram: it is not of the form \
-                 SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey\n    let `relay passwd` write it",
+                 SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey\n    write it with `relay \
+                 passwd`",
             ),
             (
                 format!("{SECRET}{user}send_as = [\"contoso.example\"]\n"),

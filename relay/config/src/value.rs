@@ -1,4 +1,4 @@
-//! One value becomes one type, or says what would have been right.
+//! Converts one value to one type, or tells the correct form.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -11,16 +11,16 @@ use relay_mail::path::{Domain, DomainError, ForwardPath, Mailbox};
 use relay_mail::smart_host::SmartHost;
 use toml::de::DeValue;
 
-/// Any text, without control characters: it ends in logs and replies.
+/// A text without control characters: it will be in logs and replies.
 pub(super) fn text(value: Value<'_>) -> Result<String, Wrong> {
     match value.value {
         DeValue::String(text) if text.chars().any(char::is_control) => {
-            Err(Wrong::new("holds a control character", "write it on one line, without tabs"))
+            Err(Wrong::new("contains a control character", "write it on one line, without tabs"))
         }
         DeValue::String(text) => Ok(text.into_owned()),
         other => Err(Wrong::new(
-            format!("{} where a text belongs", describe(&other)),
-            "put it in quotes",
+            format!("expected a string, found {}", describe(&other)),
+            "write it in quotes",
         )),
     }
 }
@@ -30,7 +30,7 @@ pub(super) fn boolean(value: Value<'_>) -> Result<bool, Wrong> {
     match value.value {
         DeValue::Boolean(value) => Ok(value),
         other => Err(Wrong::new(
-            format!("{} where true or false belongs", describe(&other)),
+            format!("expected true or false, found {}", describe(&other)),
             "write true or false, without quotes",
         )),
     }
@@ -44,7 +44,7 @@ where
     move |value| {
         let mend = format!("write a number from {} to {}", bounds.start(), bounds.end());
         let DeValue::Integer(integer) = &value.value else {
-            let problem = format!("{} where a number belongs", describe(&value.value));
+            let problem = format!("expected a number, found {}", describe(&value.value));
             return Err(Wrong::new(problem, mend));
         };
         i128::from_str_radix(integer.as_str(), integer.radix())
@@ -55,7 +55,7 @@ where
     }
 }
 
-/// A whole number within bounds, or Exchange's word for none: `unlimited`, which is `None`.
+/// A whole number within bounds, or Exchange's word `unlimited`, which is `None`.
 pub(super) fn number_or_unlimited(
     bounds: RangeInclusive<u32>,
 ) -> impl FnOnce(Value<'_>) -> Result<Option<u32>, Wrong> {
@@ -65,11 +65,11 @@ pub(super) fn number_or_unlimited(
             return Ok(None);
         }
         let mend = format!("write a number from {} to {}", bounds.start(), bounds.end());
-        Err(Wrong::new(format!("`{text}` is no number"), format!("{mend}, or \"unlimited\"")))
+        Err(Wrong::new(format!("`{text}` is not a number"), format!("{mend}, or \"unlimited\"")))
     }
 }
 
-/// A size: octets as a number, or `"64 KB"`, `"36 MB"`, in units of 1024 as Exchange has them.
+/// A size: octets as a number, or `"64 KB"`, `"36 MB"`, in units of 1024 as in Exchange.
 pub(super) fn size(bounds: RangeInclusive<u64>) -> impl FnOnce(Value<'_>) -> Result<u64, Wrong> {
     move |value| {
         if matches!(value.value, DeValue::Integer(_)) {
@@ -89,7 +89,7 @@ pub(super) fn size(bounds: RangeInclusive<u64>) -> impl FnOnce(Value<'_>) -> Res
     }
 }
 
-/// A size as a configuration writes it as text: `"64 KB"`.
+/// A size as text in a configuration: `"64 KB"`.
 pub fn read_size(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -103,14 +103,14 @@ pub fn read_size(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
-/// A time: `[d.]hh:mm:ss` as Exchange writes it, or a number with `s`, `m`, `h` or `d`.
+/// A duration: `[d.]hh:mm:ss` as in Exchange, or a number with `s`, `m`, `h` or `d`.
 pub(super) fn duration(
     bounds: RangeInclusive<Duration>,
 ) -> impl FnOnce(Value<'_>) -> Result<Duration, Wrong> {
     move |value| {
         let mend = "write hh:mm:ss, as in \"00:05:00\", or a number and a unit, as in \"5m\"";
         let DeValue::String(text) = &value.value else {
-            let problem = format!("{} where a time belongs", describe(&value.value));
+            let problem = format!("expected a duration, found {}", describe(&value.value));
             return Err(Wrong::new(problem, mend));
         };
         let time = read_duration(text)
@@ -126,7 +126,7 @@ pub(super) fn duration(
     }
 }
 
-/// A time as a configuration writes it.
+/// A duration as text in a configuration.
 pub fn read_duration(text: &str) -> Option<Duration> {
     parse_timespan(text).or_else(|| parse_with_unit(text))
 }
@@ -158,12 +158,12 @@ fn parse_with_unit(text: &str) -> Option<Duration> {
     Some(Duration::from_secs(whole(number)?.checked_mul(seconds)?))
 }
 
-/// Digits and nothing else: `FromStr` of integers would also take a sign.
+/// Only digits: `FromStr` of integers would also accept a sign.
 fn whole(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-/// A time as Exchange writes it: `[d.]hh:mm:ss`.
+/// A duration in Exchange's form: `[d.]hh:mm:ss`.
 pub(super) fn timespan(time: Duration) -> String {
     let seconds = time.as_secs();
     let clock = format!("{:02}:{:02}:{:02}", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
@@ -189,24 +189,24 @@ pub(super) fn one_of<T: Copy>(
     }
 }
 
-/// A word that is not among those that may stand here.
+/// A word that is not allowed here.
 pub(super) fn unknown_word(word: &str, known: &[&str]) -> Wrong {
     let mend = match nearest(word, known) {
         Some(known) => format!("did you mean `{known}`?"),
         None => format!("write one of {}", known.join(", ")),
     };
-    Wrong::new(format!("`{word}` is not known"), mend)
+    Wrong::new(format!("unknown value `{word}`"), mend)
 }
 
-/// A path as the configuration in `file` means it.
+/// A path relative to the configuration in `file`.
 pub(super) fn below(file: &Path, path: &str) -> PathBuf {
-    // It fails where there is no working directory, and then only what is absolute can be found.
+    // This fails without a working directory; then only absolute paths work.
     let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
     file.parent().unwrap_or(Path::new("/")).join(path)
 }
 
-/// A path of the file system. A relative one is below the directory of the configuration: the daemon
-/// and each command would look below a working directory of their own.
+/// A path of the file system. A relative path is below the directory of the configuration, because
+/// the daemon and each command have different working directories.
 pub(super) fn path(value: Value<'_>) -> Result<PathBuf, Wrong> {
     let file = value.file;
     let path = text(value)?;
@@ -216,7 +216,7 @@ pub(super) fn path(value: Value<'_>) -> Result<PathBuf, Wrong> {
     Ok(below(Path::new(file), &path))
 }
 
-/// A text that parses by itself, with errors that know their mend.
+/// A type with its own parser; its errors contain the remedy.
 pub(super) fn parsed<T: FromStr>(
     mend: fn(&T::Err) -> String,
 ) -> impl Fn(Value<'_>) -> Result<T, Wrong>
@@ -229,13 +229,13 @@ where
     }
 }
 
-/// A domain name as DNS has it: lower case, A-labels, no trailing dot.
+/// A domain name in the form of DNS: lower case, A-labels, no trailing dot.
 pub(super) fn host_name(value: Value<'_>) -> Result<Domain, Wrong> {
     let text = text(value)?;
     let name = domain_name(&text)?;
     if !name.is_host_name() {
         return Err(Wrong::new(
-            format!("`{text}` is not the name of a host: it holds an underscore"),
+            format!("`{text}` is not a host name: it contains an underscore"),
             "write letters, digits and hyphens, as in edge1.contoso.example",
         ));
     }
@@ -245,17 +245,17 @@ pub(super) fn host_name(value: Value<'_>) -> Result<Domain, Wrong> {
 /// See [`host_name`].
 pub(super) fn domain_name(text: &str) -> Result<Domain, Wrong> {
     Domain::parse(text.strip_suffix('.').unwrap_or(text))
-        .map_err(|error| no_domain_name(text, error))
+        .map_err(|error| not_a_domain_name(text, error))
 }
 
-pub(super) fn no_domain_name(text: &str, error: DomainError) -> Wrong {
+pub(super) fn not_a_domain_name(text: &str, error: DomainError) -> Wrong {
     Wrong::new(
         format!("`{text}` is not a domain name: {error}"),
         "write labels with dots between them, as in edge1.contoso.example",
     )
 }
 
-/// An address with a domain, as RCPT takes it.
+/// An address with a domain, as in RCPT.
 pub(super) fn mailbox(value: Value<'_>) -> Result<Mailbox, Wrong> {
     let text = text(value)?;
     match ForwardPath::parse(&format!("<{text}>")) {

@@ -1,8 +1,8 @@
-//! What is legal and unwise in a configuration that loads.
+//! The legal but unwise settings of a valid configuration.
 
 use std::net::Ipv4Addr;
 
-use crate::connector::place;
+use crate::connector::error_location;
 use crate::document::{Document, Wrong};
 use crate::tls::Tls;
 use crate::{Authentication, ConfigProblem};
@@ -33,7 +33,7 @@ pub(super) fn warn(
         }
         if !connector.refuse {
             trust_in_strangers(document, connector);
-            rights_of_nobody(document, connector);
+            rights_without_principal(document, connector);
             nothing_to_do(document, connector, accepted_domains);
         }
     }
@@ -43,23 +43,23 @@ pub(super) fn warn(
     }
 }
 
-/// Certificates that no connector shows, and authorities that none asks.
+/// Warns of certificates and authorities that no connector uses.
 pub(super) fn unused_tls(document: &Document<'_>, tls: &Tls, connectors: &[Connector]) {
-    for (name, files) in super::tls::unused(&tls.certificates, connectors) {
+    for (name, files) in super::tls::unused_certificates(&tls.certificates, connectors) {
         let mend = "name it in tls_certificate_name of a connector, or remove it";
         let wrong = Wrong::new("no connector shows it", mend);
         document.warn(files.line, &name.to_string(), "", wrong);
     }
-    for (place, trusted) in super::tls::unasked(tls, connectors) {
+    for (place, trusted) in super::tls::unused_authorities(tls, connectors) {
         let mend = match place {
             "[fleet]" => "write ExchangeServer in auth_mechanism of a connector, or remove it",
             _ => "write domain_secure_enabled = true in a connector, or remove it",
         };
-        document.warn(trusted.line, place, "", Wrong::new("no connector asks it", mend));
+        document.warn(trusted.line, place, "", Wrong::new("no connector uses it", mend));
     }
 }
 
-/// The open-relay guard: relay rights or full trust for addresses that strangers can have.
+/// Warns of open relays: relay rights or full trust for addresses of the Internet.
 fn trust_in_strangers(document: &Document<'_>, connector: &Connector) {
     let mut public = connector.remote_ip_ranges.iter().filter(|range| !is_private(range));
     let Some(range) = public.next() else { return };
@@ -74,7 +74,7 @@ fn trust_in_strangers(document: &Document<'_>, connector: &Connector) {
     };
     let problem = match connector.principal() {
         Principal::ExternallySecured => {
-            format!("ExternalAuthoritative trusts whoever connects, and {whom}")
+            format!("ExternalAuthoritative trusts every client of this connector, and {whom}")
         }
         Principal::Anonymous
             if connector
@@ -85,16 +85,16 @@ fn trust_in_strangers(document: &Document<'_>, connector: &Connector) {
         }
         Principal::Anonymous | Principal::Partner | Principal::Server | Principal::User => return,
     };
-    let mend = "narrow remote_ip_ranges to hosts of yours";
+    let mend = "limit remote_ip_ranges to your own hosts";
     document.warn(
         range.line,
-        &place(&connector.name),
+        &error_location(&connector.name),
         "remote_ip_ranges",
         Wrong::new(problem, mend),
     );
 }
 
-/// Who may say who somebody else is had better be no stranger.
+/// Warns of proxies with public addresses: they could claim any client address.
 pub(super) fn trust_in_proxies(document: &Document<'_>, proxies: &Proxies) {
     for (key, ranges) in [
         ("proxy_protocol_from", &proxies.proxy_protocol_from),
@@ -102,10 +102,10 @@ pub(super) fn trust_in_proxies(document: &Document<'_>, proxies: &Proxies) {
     ] {
         if let Some(range) = ranges.iter().find(|range| !is_private(range)) {
             let problem = format!(
-                "whoever connects from {range} can claim any address, that of an externally secured \
-                 server included, and the range is public"
+                "every client in {range} can claim any address, even that of an externally secured \
+                 server, and the range is public"
             );
-            let wrong = Wrong::new(problem, "narrow it to proxies of yours");
+            let wrong = Wrong::new(problem, "limit it to your own proxies");
             document.warn(range.line, "[proxies]", key, wrong);
         }
     }
@@ -124,16 +124,17 @@ fn is_everything(range: &Range) -> bool {
     (range.low(), range.high()) == (low, high)
 }
 
-/// Rights for a principal that this connector never has, and entries that change nothing.
-fn rights_of_nobody(document: &Document<'_>, connector: &Connector) {
-    let warn = |key, wrong| document.warn(connector.line, &place(&connector.name), key, wrong);
+/// Warns of rights for a principal that this connector never has, and of entries without effect.
+fn rights_without_principal(document: &Document<'_>, connector: &Connector) {
+    let warn =
+        |key, wrong| document.warn(connector.line, &error_location(&connector.name), key, wrong);
     for group in connector.permission_groups.iter() {
         if group.principals().any(|principal| connector.can_be(principal)) {
             continue;
         }
-        let why: Vec<_> = group.principals().map(why_nobody).collect();
+        let why: Vec<_> = group.principals().map(why_impossible).collect();
         let why = match why.is_empty() {
-            true => "nobody can be a server of Exchange 2003 here".to_owned(),
+            true => "no client can be a server of Exchange 2003 here".to_owned(),
             false => why.join(", and "),
         };
         let problem = format!("{group} has no effect: {why}");
@@ -144,7 +145,7 @@ fn rights_of_nobody(document: &Document<'_>, connector: &Connector) {
         if let Some(principal) = to.find(|&principal| !connector.can_be(principal)) {
             let known: Vec<_> = connector.principals().map(Principal::name).collect();
             let wrong = Wrong::new(
-                format!("some have no effect: {}", why_nobody(principal)),
+                format!("some have no effect: {}", why_impossible(principal)),
                 format!("write them for {}, or remove them", known.join(" or ")),
             );
             warn(key, wrong);
@@ -158,33 +159,34 @@ fn rights_of_nobody(document: &Document<'_>, connector: &Connector) {
         };
         let standing = connector.source_of_permission(to.principal(), user, *permission);
         let is_idle = matches!(standing, Standing::Denied { against: None, .. });
-        // A user whom a grant names apart may have what users as such do not.
+        // A user with its own grants may have rights that other users do not have.
         let is_grantee = |grant: &AccessEntry| grant.permission == *permission;
         if connector.can_be(to.principal()) && is_idle && !connector.grants.iter().any(is_grantee) {
-            let problem = format!("{to} does not have {permission} without that");
+            let problem =
+                format!("{to} does not have {permission} in any case; the denial has no effect");
             warn("denies", Wrong::new(problem, "remove it"));
         }
         if connector.grants.contains(entry) {
-            let problem = format!("{permission} is denied to {to}, which beats the grant");
-            warn("grants", Wrong::new(problem, "remove the one that is not meant"));
+            let problem = format!("{permission} is denied to {to}; the denial overrides the grant");
+            warn("grants", Wrong::new(problem, "remove the grant or the denial"));
         }
     }
 }
 
-/// Why no peer is this principal, where none can be.
-fn why_nobody(principal: Principal) -> &'static str {
+/// Why no client can be this principal, if none can.
+fn why_impossible(principal: Principal) -> &'static str {
     match principal {
-        Principal::Anonymous => "with ExternalAuthoritative nobody is anonymous",
+        Principal::Anonymous => "with ExternalAuthoritative no client is anonymous",
         Principal::ExternallySecured => {
-            "without ExternalAuthoritative nobody is externally secured"
+            "without ExternalAuthoritative no client is externally secured"
         }
-        Principal::Partner => "without domain_secure_enabled nobody is a partner",
-        Principal::User => "without BasicAuth nobody can authenticate as a user",
-        Principal::Server => "without ExchangeServer in auth_mechanism nobody is a server",
+        Principal::Partner => "without domain_secure_enabled no client is a partner",
+        Principal::User => "without BasicAuth no client can authenticate as a user",
+        Principal::Server => "without ExchangeServer in auth_mechanism no client is a server",
     }
 }
 
-/// The rights of everybody that a peer can be, users that are granted some of their own included.
+/// The rights of all possible clients, including users with their own grants.
 fn rights_of_all(connector: &Connector) -> impl Iterator<Item = PermissionSet> {
     let named = connector.grants.iter().filter_map(|entry| match &entry.to {
         Grantee::User(name) if connector.can_be(Principal::User) => {
@@ -195,7 +197,7 @@ fn rights_of_all(connector: &Connector) -> impl Iterator<Item = PermissionSet> {
     connector.principals().map(|principal| connector.permissions(principal)).chain(named)
 }
 
-/// Connectors that accept no message at all.
+/// Warns of connectors that accept no message.
 fn nothing_to_do(
     document: &Document<'_>,
     connector: &Connector,
@@ -207,20 +209,20 @@ fn nothing_to_do(
     if permissions.is_empty() {
         let known: Vec<_> = connector.principals().map(Principal::name).collect();
         let wrong = Wrong::new(
-            format!("nobody can send: {} lacks ms-Exch-SMTP-Submit", known.join(" and ")),
-            "write permission_groups = [\"AnonymousUsers\"], or refuse = true if that is meant",
+            format!("no client can send: {} lacks ms-Exch-SMTP-Submit", known.join(" and ")),
+            "write permission_groups = [\"AnonymousUsers\"], or refuse = true if this is intended",
         );
-        document.warn(connector.line, &place(&connector.name), "permission_groups", wrong);
+        document.warn(connector.line, &error_location(&connector.name), "permission_groups", wrong);
     } else if !permissions.contains(Permission::AcceptAnyRecipient) && accepted_domains.is_empty() {
         let wrong = Wrong::new(
-            "every recipient is refused: there is no accepted domain and no right to relay",
-            "write [[accepted_domain]] with the name of a domain of yours",
+            "every recipient is refused: there is no accepted domain and no relay right",
+            "write [[accepted_domain]] with the name of your domain",
         );
-        document.warn(connector.line, &place(&connector.name), "", wrong);
+        document.warn(connector.line, &error_location(&connector.name), "", wrong);
     }
 }
 
-/// Users who are on no connector, and connectors whose users cannot do anything.
+/// Warns of users without a connector, and of connectors whose users have no rights.
 pub(super) fn of_authentication(
     document: &Document<'_>,
     authentication: Option<&Authentication>,
@@ -251,11 +253,11 @@ pub(super) fn of_authentication(
             "no user can authenticate: they lack ms-Exch-SMTP-Submit",
             "add ExchangeUsers to permission_groups, or remove BasicAuth",
         );
-        document.warn(connector.line, &place(&connector.name), "permission_groups", wrong);
+        document.warn(connector.line, &error_location(&connector.name), "permission_groups", wrong);
     }
 }
 
-/// What is unwise in a users file, at the line that names it.
+/// Warnings about a users file, at the line that names it.
 pub(super) fn of_users(users: &Users, line: u32) -> Vec<ConfigProblem> {
     let mut findings = Vec::new();
     let mut warn = |problem: &str, mend: &str| {
@@ -264,11 +266,11 @@ pub(super) fn of_users(users: &Users, line: u32) -> Vec<ConfigProblem> {
         findings.push(ConfigProblem { line, place, key, problem, mend });
     };
     if users.iter().next().is_none() {
-        warn("there is no user", "make one with `relay passwd`");
+        warn("there is no user", "create one with `relay passwd`");
     } else if !users.all_have_scram() {
         warn(
             "some users have no scram, so SCRAM-SHA-256 is not offered",
-            "give them their passwords anew with `relay passwd`",
+            "set their passwords again with `relay passwd`",
         );
     }
     let most = SCRAM_ITERATIONS;
@@ -280,19 +282,19 @@ pub(super) fn of_users(users: &Users, line: u32) -> Vec<ConfigProblem> {
                  as Postfix, refuse them and cannot log on",
                 user.name
             ),
-            "give such users their passwords anew with `relay passwd`",
+            "set the passwords of such users again with `relay passwd`",
         );
     }
-    if !users.cost_alike() {
+    if !users.have_equal_cost() {
         warn(
-            "password hashes differ in cost: how long a refusal takes tells who exists",
-            "give the users with the cheaper ones their passwords anew with `relay passwd`",
+            "password hashes differ in cost: the time of a refusal shows which users exist",
+            "set the passwords of users with cheaper hashes again with `relay passwd`",
         );
     }
     findings
 }
 
-/// A binding whose family none of the ranges has.
+/// Warns of a binding without a range of its family.
 fn families_without_ranges(document: &Document<'_>, connector: &Connector, clients: Clients) {
     if clients == Clients::OfBothFamilies && !connector.remote_ip_ranges.is_empty() {
         return;
@@ -305,15 +307,15 @@ fn families_without_ranges(document: &Document<'_>, connector: &Connector, clien
                 Family::Ipv6 => ("IPv6", "::/0"),
             };
             let wrong = Wrong::new(
-                format!("{binding} serves nobody: no range is {name}"),
-                format!("remove the binding, or add a range, for everybody \"{everybody}\""),
+                format!("{binding} serves no client: no range is {name}"),
+                format!("remove the binding, or add a range, for all clients \"{everybody}\""),
             );
-            document.warn(connector.line, &place(&connector.name), "bindings", wrong);
+            document.warn(connector.line, &error_location(&connector.name), "bindings", wrong);
         }
     }
 }
 
-/// SYNs are counted by the guard and by nobody else.
+/// Warns of budgets without a guard: only the guard counts SYNs.
 fn budgets_without_guard(document: &Document<'_>, connector: &Connector) {
     for (key, budget) in [
         ("syn_budget", connector.syn_budget),
@@ -324,12 +326,12 @@ fn budgets_without_guard(document: &Document<'_>, connector: &Connector) {
                 "has no effect: no guard counts SYNs",
                 "name interfaces in [classifier], with mode auto or kernel",
             );
-            document.warn(connector.line, &place(&connector.name), key, wrong);
+            document.warn(connector.line, &error_location(&connector.name), key, wrong);
         }
     }
 }
 
-/// An exact binding takes all connections to its address away from the wildcard.
+/// Warns of an exact binding that takes over connections to its address from a wildcard.
 fn wildcard_beside_exact(document: &Document<'_>, connectors: &[Connector], table: &Table) {
     let bindings = table.bindings();
     for exact in bindings.iter().filter(|binding| !binding.is_wildcard()) {
@@ -340,12 +342,12 @@ fn wildcard_beside_exact(document: &Document<'_>, connectors: &[Connector], tabl
             continue;
         };
         let problem = format!(
-            "{exact} takes every connection to that address from {wildcard} of {}, also from \
+            "{exact} gets every connection to that address instead of {wildcard} of {}, also from \
              addresses that only the latter serves",
-            place(&wildcard_owner.name)
+            error_location(&wildcard_owner.name)
         );
-        let mend = "bind both to the same address, unless that is meant";
-        let name = place(&exact_owner.name);
+        let mend = "bind both to the same address, unless this is intended";
+        let name = error_location(&exact_owner.name);
         document.warn(exact_owner.line, &name, "bindings", Wrong::new(problem, mend));
     }
 }
@@ -364,14 +366,14 @@ fn range_without_effect(document: &Document<'_>, connectors: &[Connector], idle:
     let Some(range) = connector.range(at.range) else { return };
     let (problem, mend) = match idle {
         Idle::Shadowed { binding, .. } => (
-            format!("smaller ranges take every address of {range} on {binding}"),
+            format!("smaller ranges cover every address of {range} on {binding}"),
             "remove it, or one of the smaller ranges",
         ),
         Idle::Redundant { outer, .. } => {
             let outer = connector.range(outer.range).map(ToString::to_string).unwrap_or_default();
             (
                 format!("{range} lies inside {outer} of the same connector"),
-                "remove it, unless it is there to be counted apart",
+                "remove it, unless you need separate counters",
             )
         }
         Idle::WithoutBinding { more, .. } => {
@@ -390,6 +392,6 @@ fn range_without_effect(document: &Document<'_>, connectors: &[Connector], idle:
             )
         }
     };
-    let name = place(&connector.name);
+    let name = error_location(&connector.name);
     document.warn(range.line, &name, "remote_ip_ranges", Wrong::new(problem, mend));
 }

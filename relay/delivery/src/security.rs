@@ -170,7 +170,7 @@ impl ClientHandshakes {
         let trusted = verified.into_iter().flat_map(|it| &it.trusted);
         let concern = |der: &CertificateDer<'_>| {
             let certificate = Certificate::parse(der).ok()?;
-            Some(format!("{}: {}", certificate.title(), certificate.concern_of_dates(now)?))
+            Some(format!("{}: {}", certificate.title(), certificate.validity_warning(now)?))
         };
         trusted.filter_map(concern).take(CERTIFICATE_CONCERNS).collect()
     }

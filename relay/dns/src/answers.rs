@@ -1,8 +1,8 @@
-//! What has been found out in the course of one evaluation of SPF, DKIM or DMARC.
+//! The answers of one evaluation of SPF, DKIM or DMARC.
 //!
-//! Such an evaluation asks many questions, and all of them at one server. Where that server has no
-//! answer to one of them, the evaluation is done again at the next one, which is asked only what is
-//! not known yet. So servers that each lack something make up for each other.
+//! Such an evaluation sends many queries, all to one server. If that server does not answer one of
+//! them, the evaluation is repeated with the next server, which is asked only the remaining
+//! queries. So several servers that each lack some answers complement each other.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use std::time::Instant;
 use mail_auth::{MX, Parameters, RecordSet, ResolverCache, Txt};
 use parking_lot::Mutex;
 
-/// The answers so far. Bounded by the questions of one evaluation.
+/// The answers so far. Bounded by the queries of one evaluation.
 #[derive(Default)]
 pub struct DnsCache {
     txt: CachedAnswers<Box<str>, Txt>,
@@ -23,7 +23,7 @@ pub struct DnsCache {
     ptr: CachedAnswers<IpAddr, RecordSet<Box<str>>>,
 }
 
-/// Parameters of an evaluation that makes use of [`DnsCache`].
+/// The parameters of an evaluation that uses [`DnsCache`].
 pub type Knowing<'x, P> = Parameters<
     'x,
     P,
@@ -38,7 +38,7 @@ pub type Knowing<'x, P> = Parameters<
 pub struct CachedAnswers<K, V>(Mutex<HashMap<K, V>>);
 
 impl DnsCache {
-    /// These parameters, with what is known.
+    /// These parameters, with the known answers.
     pub fn parameters<P>(&self, params: P) -> Knowing<'_, P> {
         Parameters {
             params,
@@ -50,7 +50,7 @@ impl DnsCache {
         }
     }
 
-    /// How many there are.
+    /// The number of answers.
     pub(super) fn count(&self) -> usize {
         let hosts = self.ipv4.0.lock().len() + self.ipv6.0.lock().len();
         hosts + self.txt.0.lock().len() + self.mx.0.lock().len() + self.ptr.0.lock().len()

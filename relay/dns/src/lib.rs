@@ -1,7 +1,7 @@
-//! The way to DNS: the configured servers or the system's, with bounded patience and memory.
+//! DNS look-ups with the configured servers or the system's, with bounded time and memory.
 //!
-//! It decides what an answer is: records, none, no such domain, or none to be had now. [`servers`]
-//! says which server is asked when. What follows from an answer is for the caller.
+//! This module classifies answers: records, no record, no such domain, or no answer now.
+//! [`servers`] decides which server is asked when. Callers decide what follows.
 
 mod answers;
 pub mod limits;
@@ -25,18 +25,18 @@ use tokio::time::timeout;
 
 pub use crate::answers::{DnsCache, Knowing};
 
-/// `[dns]`: whom delivery and the checks of mail from strangers ask.
+/// `[dns]`: the name servers for delivery and the checks of foreign mail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsSettings {
-    /// `servers`; empty for those of the system.
+    /// `servers`; empty for the servers of the system.
     pub servers: Vec<SocketAddr>,
-    /// `timeout`: for one question to one server.
+    /// `timeout`: for one query to one server.
     pub timeout: Duration,
 }
 
-/// Why DNS cannot be asked at all.
+/// Why DNS cannot be used at all.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot use DNS: {0}; name servers in [dns], as in servers = [\"127.0.0.1:53\"]")]
+#[error("cannot use DNS: {0}; write name servers in [dns], as in servers = [\"127.0.0.1:53\"]")]
 pub struct ResolverError(NetError);
 
 /// Why there are no records.
@@ -45,7 +45,7 @@ pub enum LookupError {
     /// The domain does not exist (NXDOMAIN).
     #[error("{0} does not exist")]
     NoDomain(String),
-    /// The domain exists and has no record of this type.
+    /// The domain exists but has no record of this type.
     #[error("{name} has no {records} record")]
     NoRecords {
         /// The domain.
@@ -53,14 +53,14 @@ pub enum LookupError {
         /// The type of record.
         records: String,
     },
-    /// Nobody could say: SERVFAIL, silence, nonsense. Later there may be an answer.
+    /// No server has an answer: SERVFAIL, silence, malformed replies. A later query may succeed.
     #[error("cannot look up the {records} record of {name}: {why}")]
     Unavailable {
         /// The domain.
         name: String,
         /// The type of record.
         records: String,
-        /// What went wrong.
+        /// The cause.
         why: String,
     },
 }
@@ -68,17 +68,18 @@ pub enum LookupError {
 /// One mail exchanger of a domain (RFC 5321 section 5.1).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Exchanger {
-    /// Lower is tried first.
+    /// A lower value is tried first.
     pub preference: u16,
-    /// In lower case, without the final dot; empty for the root, which is a null MX (RFC 7505).
+    /// The host name in lower case, without the final dot; empty for the root, which is a null MX
+    /// (RFC 7505).
     pub host: String,
 }
 
-/// The way to the name servers. Clones share connections and caches.
+/// The name servers. Clones share connections and caches.
 #[derive(Clone)]
 pub struct Dns(NameServers);
 
-/// What a server says of a name.
+/// The answer of a server about a name.
 enum Answer<T> {
     Records(Vec<T>),
     /// NXDOMAIN.
@@ -89,16 +90,16 @@ impl Dns {
     /// The name servers of this configuration.
     ///
     /// # Errors
-    /// [`ResolverError`] where the system has no name servers and the configuration names none.
+    /// [`ResolverError`] if the system has no name servers and the configuration has none.
     pub fn new(dns: &DnsSettings) -> Result<Self, ResolverError> {
         NameServers::new(dns).map(Self).map_err(ResolverError)
     }
 
-    /// An evaluation of SPF, DKIM or DMARC: at one server after another, until one has an answer
-    /// to each question. The evaluation says itself whether it has one.
+    /// Runs an evaluation of SPF, DKIM or DMARC with one server after another, until one run has an
+    /// answer to each query. The evaluation itself decides whether it is complete.
     ///
     /// # Errors
-    /// What came of it at each server where it has none.
+    /// The result with each server, if no run is complete.
     pub async fn evaluate<'a, T, E, F>(
         &'a self,
         answers: &'a DnsCache,
@@ -110,14 +111,14 @@ impl Dns {
         loop {
             let known = answers.count();
             let found = self.0.ask(|server| evaluation(server, answers)).await;
-            // As long as it gets further, it may get to its end.
+            // While a run gets new answers, the next run may be complete.
             if found.is_ok() || answers.count() == known {
                 return found;
             }
         }
     }
 
-    /// Has a host this kind of record, and which? None where there is no such record or no such
+    /// Does a host have this kind of record, and which? None if there is no such record or no such
     /// host.
     ///
     /// # Errors
@@ -134,7 +135,7 @@ impl Dns {
         }
     }
 
-    /// The mail exchangers of a domain, in no order. An alias is followed.
+    /// The mail exchangers of a domain, without order. Aliases are followed.
     ///
     /// # Errors
     /// [`LookupError`]
@@ -149,12 +150,12 @@ impl Dns {
         self.lookup(domain, RecordType::MX, read).await
     }
 
-    /// The addresses of a host, IPv4 before IPv6: more hosts have a broken way to IPv6 than to
-    /// IPv4, and finding out takes a time-out. One family that cannot be looked up does not hide
-    /// the other.
+    /// The addresses of a host, IPv4 before IPv6: more hosts have broken IPv6 than broken IPv4, and
+    /// each failure costs a timeout. If one family cannot be looked up, the other is still
+    /// returned.
     ///
     /// # Errors
-    /// [`LookupError`] where neither family has an address.
+    /// [`LookupError`] if neither family has an address.
     pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, LookupError> {
         let v4 = |data: &RData| match data {
             RData::A(address) => Some(IpAddr::V4(address.0)),
@@ -192,7 +193,7 @@ impl Dns {
             records: records.to_string(),
             why,
         };
-        // With the final dot, or the search list would be asked too.
+        // With the final dot, so that the search list is not used.
         let query = Name::from_ascii(format!("{name}."))
             .map_err(|_| LookupError::NoDomain(name.to_owned()))?;
         let limit = limits::LOOKUP_TIMEOUT;
@@ -211,7 +212,7 @@ impl Dns {
     }
 }
 
-/// Asks one server. An error is what is no answer.
+/// Asks one server. An error is a reply without an answer.
 async fn ask_one<T>(
     server: &MessageAuthenticator,
     name: Name,
@@ -225,8 +226,8 @@ async fn ask_one<T>(
         }
         Err(NetError::Dns(DnsError::NoRecordsFound(empty))) => match empty.response_code {
             ResponseCode::NXDomain => Ok(Answer::NoDomain),
-            // RFC 2308 section 2.2: name servers without the SOA record are a referral, which is
-            // what a server says that does not ask others for us.
+            // RFC 2308 section 2.2: name servers without the SOA record are a referral, which comes
+            // from a server that does not ask other servers for us.
             ResponseCode::NoError if empty.ns.is_some() && empty.soa.is_none() => {
                 Err("a referral to other servers".to_owned())
             }

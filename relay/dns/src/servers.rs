@@ -1,7 +1,7 @@
-//! The name servers, and how they are asked: one after the other, until one has an answer.
+//! The name servers are asked one after the other, until one has an answer.
 //!
-//! The resolver library takes the first reply of any server for the answer, errors included. So
-//! each server has a resolver of its own here, and an error of one leads to the next.
+//! The resolver library accepts the first reply of any server as the answer, even an error. So here
+//! each server has its own resolver, and after an error the next server is asked.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -29,15 +29,15 @@ use crate::limits;
 pub(super) struct NameServers(Arc<[Server]>);
 
 struct Server {
-    /// Its resolver, and what verifies SPF, DKIM and DMARC by it.
+    /// Its resolver, and the verifier of SPF, DKIM and DMARC that uses it.
     resolver: MessageAuthenticator,
-    /// When it last had no answer, where it has given none since.
+    /// The time of its last failure, if it has not answered since.
     failed: Mutex<Option<Instant>>,
 }
 
 impl NameServers {
-    /// Those of the configuration, or of the system. Names are asked as they are: neither the
-    /// search list nor the hosts file of this machine has a say about other people's mail.
+    /// The servers of the configuration, or of the system. Names are asked without the search list
+    /// and the hosts file of this host, which must not affect foreign mail.
     pub(super) fn new(dns: &DnsSettings) -> Result<Self, NetError> {
         let servers = match dns.servers.as_slice() {
             [] => read_system_conf()?.0.name_servers().to_vec(),
@@ -49,11 +49,11 @@ impl NameServers {
         Ok(Self(servers.into_iter().map(server).collect::<Result<_, _>>()?))
     }
 
-    /// The first answer. An error of one server is not the answer of all; one that is slow is not
-    /// waited for alone, and one that had no answer lately is asked after the others.
+    /// The first answer. An error of one server is not final; while a slow server is waited for,
+    /// the next one is asked too; and a server that failed lately is asked after the others.
     ///
     /// # Errors
-    /// What each server said in place of an answer; nothing where there is no server.
+    /// The error of each server; empty if there is no server.
     pub(super) async fn ask<'a, T, E, F>(
         &'a self,
         question: impl Fn(&'a MessageAuthenticator) -> F,
@@ -62,11 +62,11 @@ impl NameServers {
         F: Future<Output = Result<T, E>>,
     {
         let mut servers: Vec<_> = self.0.iter().collect();
-        // Stable: equals stay in the order of the configuration.
+        // The sort is stable: equal servers stay in the order of the configuration.
         servers.sort_by_key(|server| server.has_failed());
         let mut servers = servers.into_iter();
         let mut asked = FuturesUnordered::new();
-        // In the order in which they were asked.
+        // In the order in which the servers were asked.
         let mut silent: Vec<&Server> = Vec::new();
         let mut errors = Vec::new();
         loop {

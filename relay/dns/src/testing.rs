@@ -1,7 +1,6 @@
-//! A name server on loopback that answers as a test says, for the tests of this crate and of those
-//! above it.
+//! A scripted name server on loopback, for the tests of this crate and of crates above.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot have its server has failed")]
+#![expect(clippy::unwrap_used, reason = "a test without its server has failed")]
 
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -16,25 +15,25 @@ use tokio::net::UdpSocket;
 
 use crate::*;
 
-/// What a scripted server says to a question.
+/// A scripted reply.
 #[derive(Clone, Debug)]
 pub enum Says {
-    /// This response code.
+    /// A response code.
     Code(ResponseCode),
-    /// These, or that there are none.
+    /// Records, or none.
     Records(Vec<RData>),
-    /// That other servers know.
+    /// A referral to other servers.
     Referral,
-    /// That it would be too much for UDP; there is no TCP.
+    /// A truncated reply; there is no TCP.
     Truncated,
-    /// No answer at all.
+    /// No reply.
     Nothing,
 }
 
 /// A scripted name server on loopback.
 #[derive(Clone, Debug)]
 pub struct Scripted {
-    /// Where it listens.
+    /// Its address.
     pub address: SocketAddr,
     questions: Arc<AtomicUsize>,
 }
@@ -59,7 +58,7 @@ impl Scripted {
         server
     }
 
-    /// Questions that have come so far.
+    /// The number of queries so far.
     pub fn questions(&self) -> usize {
         self.questions.load(Ordering::Relaxed)
     }
@@ -87,7 +86,7 @@ fn reply(request: &Message, script: &impl Fn(&str, RecordType) -> Says) -> Optio
     Some(reply.to_vec().unwrap())
 }
 
-/// The way to these servers.
+/// A resolver with these servers.
 pub fn servers(addresses: &[SocketAddr]) -> Dns {
     let timeout = Duration::from_secs(5);
     Dns::new(&DnsSettings { servers: addresses.to_vec(), timeout }).unwrap()
@@ -103,7 +102,7 @@ pub fn txt(text: &str) -> RData {
     RData::TXT(TXT::new(vec![text.to_owned()]))
 }
 
-/// `good.example` has an exchanger, addresses, a policy and a listing; nothing else exists.
+/// `good.example` has a mail exchanger, addresses, a policy and a listing; no other name exists.
 pub fn zone(name: &str, records: RecordType) -> Says {
     match (name, records) {
         ("good.example", RecordType::MX) => {
@@ -118,7 +117,7 @@ pub fn zone(name: &str, records: RecordType) -> Says {
     }
 }
 
-/// Everything that is no answer.
+/// All replies that are not answers.
 pub fn failures() -> Vec<Says> {
     let codes = [
         ResponseCode::ServFail,

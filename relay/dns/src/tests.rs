@@ -1,4 +1,4 @@
-//! Name servers that err, lie idle or contradict each other, and what is made of them.
+//! Name servers that fail, do not run or contradict each other.
 
 use tokio::net::UdpSocket;
 
@@ -28,7 +28,7 @@ async fn an_error_of_one_server_is_not_the_answer_of_all() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_run_is_passed_over() {
+async fn a_server_that_does_not_run_is_skipped() {
     let good = Scripted::start(zone).await;
     let gone = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let dns = servers(&[gone, good.address]);
@@ -36,12 +36,12 @@ async fn a_server_that_does_not_run_is_passed_over() {
 }
 
 #[tokio::test]
-async fn the_first_answer_is_believed_and_a_failed_server_is_asked_last() {
+async fn the_first_answer_counts_and_a_failed_server_is_asked_last() {
     let silent = Scripted::start(|_, _| Says::Nothing).await;
     let (first, second) = (Scripted::start(zone).await, Scripted::start(zone).await);
     let dns = servers(&[silent.address, first.address, second.address]);
     assert!(dns.first_ipv4("mx.good.example").await.is_ok());
-    // One that is said to be silent may be asked more than once for the same.
+    // A silent server may be asked the same more than once.
     let asked = silent.questions();
     assert!(dns.first_ipv4("good.example").await.is_ok());
     assert!(dns.exchangers("gone.example").await.is_err(), "it does not exist");
@@ -50,7 +50,7 @@ async fn the_first_answer_is_believed_and_a_failed_server_is_asked_last() {
 }
 
 #[tokio::test]
-async fn where_no_server_can_say_each_is_quoted() {
+async fn if_no_server_answers_each_error_is_quoted() {
     let one = Scripted::start(|_, _| Says::Code(ResponseCode::ServFail)).await;
     let other = Scripted::start(|_, _| Says::Code(ResponseCode::Refused)).await;
     let failed = servers(&[one.address, other.address]).exchangers("good.example").await;

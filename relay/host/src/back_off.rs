@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct BackOff {
     /// The pause after the first failure.
     pub first: Duration,
-    /// No pause is longer.
+    /// The longest pause.
     pub longest: Duration,
 }
 

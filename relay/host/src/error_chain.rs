@@ -3,8 +3,8 @@
 use std::error::Error;
 use std::iter::successors;
 
-/// The error and its causes, outermost first. Many of our errors quote their cause; what has been
-/// said is not said twice.
+/// The error and its causes, outermost first. Many of our errors quote their cause; text that was
+/// printed already is not repeated.
 pub fn error_chain(error: &(dyn Error + 'static)) -> String {
     successors(Some(error), |&error| error.source()).fold(String::new(), |mut text, cause| {
         let cause = cause.to_string();
@@ -33,7 +33,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cause_is_said_once() {
+    fn every_cause_is_printed_once() {
         let cause = || io::Error::other("not permitted");
         assert_eq!(error_chain(&Outer::Quoting(cause())), "cannot load: not permitted");
         assert_eq!(error_chain(&Outer::Silent(cause())), "cannot load: not permitted");

@@ -1,7 +1,8 @@
-//! What parts of the daemon need of this host.
+//! Services of this host that several parts of the daemon need.
 //!
-//! Privileges and directories with their owners, tasks whose failure ends the process, an error with
-//! its causes as one line, pauses that double, and a bounded cache of what holds for a while. Nothing here knows mail.
+//! Privileges and directories with their owners, tasks whose failure ends the process, an error
+//! with its causes in one line, pauses that double, and a bounded cache with expiry. This crate does
+//! not know mail.
 
 pub mod back_off;
 pub mod error_chain;

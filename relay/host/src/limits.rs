@@ -1,8 +1,8 @@
-//! The bounds of this crate: unit, source, and what happens at each.
+//! The bounds of this crate: unit, source, and effect of each.
 
 use std::time::Duration;
 
 // Recipients. Our own bounds.
 
-/// How often a full table is searched for entries whose time is over. Each look is at all of them.
+/// How often expired entries of a full table are removed. Each sweep visits all entries.
 pub const FADING_SWEEP: Duration = Duration::from_secs(1);

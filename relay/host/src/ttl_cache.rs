@@ -1,7 +1,7 @@
-//! A table of bounded size whose entries hold until a moment of their own. It owns no clock.
+//! A table of bounded size whose entries expire. It has no clock.
 //!
-//! Where there is no room, entries whose time is over are forgotten, or else any: nothing that must
-//! not be lost belongs here.
+//! If the table is full, an expired entry is removed, or else any: data that must not be lost does
+//! not belong here.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -14,17 +14,17 @@ use crate::limits::FADING_SWEEP;
 pub struct TtlCache<K, V> {
     entries: HashMap<K, (V, Instant)>,
     most: usize,
-    /// When entries whose time is over were last looked for: each look is at all of them.
+    /// The time of the last sweep for expired entries, which visits all of them.
     swept: Option<Instant>,
 }
 
 impl<K: Clone + Eq + Hash, V> TtlCache<K, V> {
-    /// An empty table for so many entries.
+    /// An empty table with this many slots.
     pub fn new(most: usize) -> Self {
         Self { entries: HashMap::new(), most, swept: None }
     }
 
-    /// What holds for this key, and until when.
+    /// The value of this key, and its time of expiry.
     pub fn get(&self, now: Instant, key: &K) -> Option<(&V, Instant)> {
         self.entries
             .get(key)
@@ -32,7 +32,7 @@ impl<K: Clone + Eq + Hash, V> TtlCache<K, V> {
             .map(|(value, until)| (value, *until))
     }
 
-    /// Keeps a value.
+    /// Stores a value.
     pub fn put(&mut self, now: Instant, key: K, value: V, until: Instant) {
         if self.entries.len() >= self.most && !self.entries.contains_key(&key) {
             if self.swept.is_none_or(|swept| now >= swept + FADING_SWEEP) {
@@ -48,12 +48,12 @@ impl<K: Clone + Eq + Hash, V> TtlCache<K, V> {
         self.entries.insert(key, (value, until));
     }
 
-    /// How many entries there are, those included whose time is over.
+    /// The number of entries, including expired ones.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Is there no entry at all?
+    /// Is the table empty?
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

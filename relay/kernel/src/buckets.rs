@@ -1,4 +1,4 @@
-//! What is left of SYN budgets, for those who only look: `relay explain --live`.
+//! The state of SYN budgets, without a change, for `relay explain --live`.
 
 use std::cell::Cell;
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ pub struct BucketReader {
     sources: HashMap<MapData, SourceKey, BucketState>,
 }
 
-/// A copy of a bucket: a token that is taken of it is taken of nobody.
+/// A copy of a bucket, so that a test charges no source.
 struct Copied(Cell<u64>);
 
 impl Bucket for Copied {
@@ -39,8 +39,8 @@ impl BucketReader {
         })
     }
 
-    /// Why the guard would drop a SYN of this source now; `None` where it would not, and where a
-    /// bucket cannot be read. In the guard's order.
+    /// Why the guard would drop a SYN of this source now; `None` if it would not, or if a bucket
+    /// cannot be read. In the guard's order.
     pub fn drops(
         &self,
         id: ConnectorId,
@@ -55,7 +55,7 @@ impl BucketReader {
             !budget.take(&Copied(Cell::new(state.full_at)), now)
         };
         let key = SourceKey { connector: id.0, source: Address::from(remote).source() };
-        // A source that has no bucket yet has a full one.
+        // A source without a bucket has a full one.
         let source = self.sources.get(&key, 0).unwrap_or_default();
         if is_empty(&entry.budget_per_source, source) {
             return Some("syn_budget_per_source");

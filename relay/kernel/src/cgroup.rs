@@ -1,5 +1,5 @@
-//! Where the cgroup v2 hierarchy is mounted. Not always at /sys/fs/cgroup: hybrid layouts have it
-//! beneath.
+//! The mount point of the cgroup v2 hierarchy. It is not always /sys/fs/cgroup: in hybrid layouts
+//! it is below.
 
 use std::fs;
 use std::path::PathBuf;

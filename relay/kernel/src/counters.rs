@@ -1,4 +1,4 @@
-//! Reads the programs' counters and adds up what each CPU counted.
+//! Reads the programs' counters and sums them over all CPUs.
 
 use crate::{KernelError, take_as};
 use aya::Ebpf;
@@ -17,11 +17,11 @@ impl CounterReader {
         Ok(Self { connectors: take_as(ebpf, "COUNTERS")?, reasons: take_as(ebpf, "REASONS")? })
     }
 
-    /// What the programs counted for this connector since the daemon started.
+    /// The counters of this connector since the start of the daemon.
     ///
     /// # Errors
     ///
-    /// The connector's id is beyond the map, or the kernel refused.
+    /// The connector's id is beyond the map, or the kernel refused the read.
     pub fn connector(&self, id: ConnectorId) -> Result<ConnectorCounters, KernelError> {
         let values = self.connectors.get(&id.0, 0).map_err(KernelError::map("COUNTERS"))?;
         let mut sum = ConnectorCounters::default();
@@ -29,11 +29,11 @@ impl CounterReader {
         Ok(sum)
     }
 
-    /// What the programs counted that no connector owns.
+    /// The counters that belong to no connector.
     ///
     /// # Errors
     ///
-    /// The kernel refused.
+    /// The kernel refused the read.
     pub fn reasons(&self) -> Result<ReasonCounters, KernelError> {
         let values = self.reasons.get(&0, 0).map_err(KernelError::map("REASONS"))?;
         let mut sum = ReasonCounters::default();

@@ -1,9 +1,9 @@
-//! Where the guard is attached: in the driver where it can, generic otherwise, on each interface
-//! of the configuration for as long as that interface exists.
+//! The attachment of the guard: in the driver if possible, otherwise in generic mode, on each
+//! configured interface while the interface exists.
 //!
-//! An interface may come late, go, and come again under its name; its MTU may change, which some
-//! drivers bear in one mode only. So the interfaces are looked at every now and then, and what is
-//! told about them is what the kernel says at that moment.
+//! An interface may appear late, disappear, and appear again under its name. Its MTU may change,
+//! which some drivers support only in one mode. So the interfaces are checked regularly, and their
+//! reported state is the state that the kernel reports at that moment.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -16,32 +16,32 @@ use aya::programs::{ProgramError, Xdp, XdpMode};
 use relay_host::error_chain::error_chain;
 use tracing::{info, warn};
 
-/// An interface of the configuration.
+/// A configured interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuardedInterface {
     /// The interface's name.
     pub name: String,
-    /// Is the guard there?
+    /// Is the guard attached?
     pub state: GuardState,
 }
 
-/// Is the guard on an interface?
+/// The state of the guard on an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GuardState {
-    /// The host has no interface of this name now. The guard is attached when it comes.
+    /// The host has no interface of this name now. The guard is attached when it appears.
     Absent,
     /// The guard is attached.
     Attached(GuardMode),
-    /// The interface exists and the guard is not on it, for this reason. It is tried again.
+    /// The interface exists but the guard is not attached, for this reason. The daemon tries again.
     Refused(String),
 }
 
-/// How the guard is attached.
+/// The mode of the attachment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GuardMode {
-    /// In the driver: before the kernel has made anything of the frame.
+    /// In the driver: before the kernel processes the frame.
     Native,
-    /// In the stack, for drivers without XDP: later, and dearer for each frame.
+    /// In the stack, for drivers without XDP: later, and at a higher cost for each frame.
     Generic,
 }
 
@@ -67,7 +67,7 @@ impl fmt::Display for GuardState {
 /// The interfaces, and the guard's links to them. Dropping it detaches the guard.
 pub(super) struct Guards {
     links: Links,
-    /// The kernel's number of the guard's program.
+    /// The kernel's number of the guard program.
     program: u32,
     interfaces: Vec<Interface>,
 }
@@ -75,64 +75,66 @@ pub(super) struct Guards {
 struct Interface {
     name: String,
     attachment: Option<Attachment>,
-    /// As it was told to the log last.
-    told: Option<GuardState>,
-    /// Looks until a refused attachment is tried again.
+    /// The last logged state.
+    logged: Option<GuardState>,
+    /// Checks until a refused attachment is tried again.
     pause: u32,
 }
 
-/// The guard on an interface; the kernel detaches it when the link is dropped.
+/// The guard on an interface; when the link is dropped, the kernel detaches the guard.
 struct Attachment {
     _link: FdLink,
     index: u32,
     mtu: u32,
 }
 
-/// What a look at an interface makes necessary.
+/// The necessary change of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
     Attach,
-    /// The driver checks whether it can carry frames of this size beside a program only when the
-    /// program is attached.
+    /// The driver checks whether it supports frames of this size together with a program only when
+    /// the program is attached.
     AttachForMtu,
     Nothing(GuardMode),
 }
 
 impl Guards {
-    /// Attaches the loaded guard to the interfaces that are there.
+    /// Attaches the loaded guard to the existing interfaces.
     pub(super) fn begin(guard: &mut Xdp, names: &[String]) -> Result<Self, KernelError> {
         let links = Links::new()
             .map_err(KernelError::io("cannot ask the kernel about interfaces (AF_NETLINK)"))?;
         let program = guard.info().map_err(|error| KernelError::program("guard", &error))?.id();
         let interfaces = names
             .iter()
-            .map(|name| Interface { name: name.clone(), attachment: None, told: None, pause: 0 })
+            .map(|name| Interface { name: name.clone(), attachment: None, logged: None, pause: 0 })
             .collect();
         let mut guards = Self { links, program, interfaces };
         guards.look(guard);
         Ok(guards)
     }
 
-    /// Attaches the guard where it should be and is not, and logs what has changed.
+    /// Attaches the guard to configured interfaces without it, and logs changes.
     pub(super) fn look(&mut self, guard: &mut Xdp) {
         let Self { links, program, interfaces } = self;
         for interface in interfaces {
             let state = interface.look(guard, links, *program);
-            interface.tell(state);
+            interface.log_change(state);
         }
     }
 
-    /// Where the guard is attached now, as the kernel says. Attaches nothing.
+    /// The kernel's state of the guard now. Attaches nothing.
     pub(super) fn observe(&mut self) -> Vec<GuardedInterface> {
         let Self { links, program, interfaces } = self;
         let observe = |interface: &Interface| {
             let state = match links.find(&interface.name) {
-                Err(error) => GuardState::Refused(format!("the kernel does not tell: {error}")),
+                Err(error) => {
+                    GuardState::Refused(format!("cannot read the state from the kernel: {error}"))
+                }
                 Ok(None) => GuardState::Absent,
-                Ok(Some(link)) => match (link.mode_of(*program), &interface.told) {
+                Ok(Some(link)) => match (link.mode_of(*program), &interface.logged) {
                     (Some(mode), _) => GuardState::Attached(mode),
                     (None, Some(GuardState::Refused(why))) => GuardState::Refused(why.clone()),
-                    (None, _) => GuardState::Refused("it is about to be attached".to_owned()),
+                    (None, _) => GuardState::Refused("attaching is in progress".to_owned()),
                 },
             };
             GuardedInterface { name: interface.name.clone(), state }
@@ -151,7 +153,9 @@ impl Interface {
                 return GuardState::Absent;
             }
             Err(error) => {
-                return GuardState::Refused(format!("the kernel does not tell: {error}"));
+                return GuardState::Refused(format!(
+                    "cannot read the state from the kernel: {error}"
+                ));
             }
         };
         match self.need(link, program) {
@@ -165,14 +169,14 @@ impl Interface {
             }
             Need::Attach => {
                 if self.pause > 0
-                    && let Some(refused @ GuardState::Refused(_)) = &self.told
+                    && let Some(refused @ GuardState::Refused(_)) = &self.logged
                 {
                     self.pause -= 1;
                     return refused.clone();
                 }
             }
         }
-        // The kernel takes one program at a time.
+        // The kernel accepts one program at a time.
         self.attachment = None;
         match attach(guard, link) {
             Ok((attached, mode)) => {
@@ -188,7 +192,7 @@ impl Interface {
     }
 
     fn need(&self, link: Link, program: u32) -> Need {
-        // Another name of the configuration may be this interface's too.
+        // The interface may have two names in the configuration.
         let Some(attachment) = &self.attachment else {
             return link.mode_of(program).map_or(Need::Attach, Need::Nothing);
         };
@@ -197,41 +201,41 @@ impl Interface {
                 Need::AttachForMtu
             }
             Some(mode) if link.index == attachment.index => Need::Nothing(mode),
-            // The interface was made again, or the guard was taken off it.
+            // The interface was created again, or the guard was removed from it.
             _ => Need::Attach,
         }
     }
 
-    /// Logs the state if it is another one than before.
-    fn tell(&mut self, state: GuardState) {
-        if self.told.as_ref() == Some(&state) {
+    /// Logs the state if it has changed.
+    fn log_change(&mut self, state: GuardState) {
+        if self.logged.as_ref() == Some(&state) {
             return;
         }
         let interface = &self.name;
         match &state {
             GuardState::Absent => warn!(
                 interface,
-                "no guard: the host has no such interface; it is attached when the interface comes"
+                "no guard: the host has no such interface; the guard is attached when the interface appears"
             ),
             GuardState::Attached(mode) => {
                 info!(interface, %mode, "the guard is attached");
-                if self.told == Some(GuardState::Attached(GuardMode::Native)) {
+                if self.logged == Some(GuardState::Attached(GuardMode::Native)) {
                     warn!(
                         interface,
-                        "the guard went generic: the driver does not run it with this MTU"
+                        "the guard changed to generic mode: the driver does not support it with this MTU"
                     );
                 }
             }
             GuardState::Refused(why) => {
-                warn!(interface, why, "no guard: it cannot be attached; it is tried again");
+                warn!(interface, why, "the guard cannot be attached; trying again");
             }
         }
-        self.told = Some(state);
+        self.logged = Some(state);
     }
 }
 
 impl Link {
-    /// How this program is attached here.
+    /// The mode of this program on this interface.
     fn mode_of(&self, program: u32) -> Option<GuardMode> {
         if self.native == Some(program) {
             Some(GuardMode::Native)
@@ -241,9 +245,9 @@ impl Link {
     }
 }
 
-/// Since this version virtio_net takes frames of several buffers in native mode. Before it, one whose
-/// MTU grows beyond a page under a native program drops large frames and does not let the program
-/// go again: the check that refuses the MTU is made at the removal too.
+/// From this version on, virtio_net accepts frames of several buffers in native mode. In earlier
+/// versions, an interface whose MTU grows beyond a page under a native program drops large frames
+/// and refuses to remove the program, because the check of the MTU runs at the removal too.
 const VIRTIO_MULTI_BUFFER: (u32, u32) = (6, 3);
 
 /// Why the guard cannot be attached to an interface.
@@ -252,7 +256,8 @@ enum AttachError {
     /// EBUSY; EEXIST if the other program is attached in the other mode, native or generic.
     #[error("another XDP program is attached to it; `ip link show` names the program")]
     OtherProgram,
-    /// Without a link the guard would stay after a kill -9, with no process to detach it.
+    /// Without a link the guard would stay attached after a kill -9, without a process that detaches
+    /// it.
     #[error("the kernel has no links for XDP (Linux 5.9 has)")]
     NoLinks,
     #[error(transparent)]
@@ -273,13 +278,13 @@ impl From<ProgramError> for AttachError {
     }
 }
 
-/// Attaches the loaded guard to this interface. Takes the program's descriptor and,
-/// since Linux 5.19, no capability.
+/// Attaches the loaded guard to this interface. Needs the program's descriptor and, since Linux
+/// 5.19, no capability.
 fn attach(guard: &mut Xdp, link: Link) -> Result<(FdLink, GuardMode), AttachError> {
     let native = if link.on_virtio && verifier::kernel_is_older(VIRTIO_MULTI_BUFFER) {
         None
     } else {
-        // Whatever the driver's reason is, if generic mode fails too, that error is told.
+        // If generic mode fails too, its error is reported, regardless of the driver's.
         guard.attach_to_if_index(link.index, XdpMode::Driver).ok()
     };
     let (link, mode) = match native {

@@ -1,12 +1,12 @@
-//! The kernel half, from the daemon's side. Only this module knows aya.
+//! The kernel half, as the daemon uses it. Only this module uses aya.
 //!
-//! It loads and attaches the programs, publishes generations into their maps, and reads tags and
-//! counters. What a generation holds is [`relay_policy::Rules`]' business, and which connector a
-//! connection gets when there is no tag is [`crate::classifier`]'s.
+//! The module loads and attaches the programs, publishes generations to their maps, and reads tags
+//! and counters. [`relay_policy::Rules`] decides the content of a generation, and
+//! [`crate::classifier`] decides about connections without a tag.
 //!
-//! Loading is a transaction: programs are loaded, pinned and attached, a self-test shows that
-//! tags arrive, and on any failure everything is undone by dropping it. Links are not pinned, so
-//! the kernel detaches the programs when the daemon ends, however it ends.
+//! Loading is a transaction: programs are loaded, pinned and attached, a self-test shows that tags
+//! arrive, and after any failure dropping the half-built value undoes all steps. Links are not
+//! pinned, so the kernel detaches the programs at any end of the daemon.
 
 mod buckets;
 mod cgroup;
@@ -43,13 +43,13 @@ pub use permission::NotPermitted;
 pub use publisher::{Publication, Publisher};
 pub use self_test::SelfTest;
 pub use tags::TagReader;
-pub use test_run::{Judged, TestProgram};
+pub use test_run::{TestProgram, TestResult};
 
 use guard::Guards;
 use pins::Pins;
 use relay_host::privileges::user_name;
 
-/// The object that `build.rs` embedded; empty when the daemon was built without.
+/// The object that `build.rs` embedded; empty if the daemon was built without it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kernel-half"));
 
 /// The programs, by the names of their functions in relay-ebpf.
@@ -62,7 +62,7 @@ pub const fn is_built_in() -> bool {
     !OBJECT.is_empty()
 }
 
-/// Why the kernel half is not there, and what to do about it.
+/// Why the kernel half is not in use, and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
     /// The programs could not be attached to the control group.
@@ -70,30 +70,30 @@ pub enum KernelError {
     AttachTagger {
         /// The root of the cgroup v2 hierarchy.
         path: PathBuf,
-        /// What the kernel said.
+        /// The error of the kernel.
         source: ProgramError,
     },
     /// No cgroup v2 hierarchy is mounted.
     #[error(
-        "no cgroup v2 hierarchy is mounted, and the tagger is attached to its root; boot with \
+        "no cgroup v2 hierarchy is mounted, but the tagger needs its root; boot with \
          systemd.unified_cgroup_hierarchy=1, or mount one beside version 1: \
          mount --mkdir -t cgroup2 none /sys/fs/cgroup/unified"
     )]
     CgroupMissing,
-    /// `classifier.mode` is `kernel`, and the guard is not on an interface that exists.
+    /// `classifier.mode` is `kernel`, and an existing interface does not have the guard.
     #[error("cannot attach the guard to interface {interface}: {why}")]
     Guard {
-        /// As `classifier.interfaces` names it.
+        /// The name in `classifier.interfaces`.
         interface: String,
-        /// What the kernel said.
+        /// The error of the kernel.
         why: String,
     },
     /// An operating system call failed.
     #[error("{what}: {source}")]
     Io {
-        /// What we were doing.
+        /// The failed action.
         what: String,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// The object could not be loaded.
@@ -104,32 +104,32 @@ pub enum KernelError {
     Map {
         /// The map's name.
         map: &'static str,
-        /// What the kernel said.
+        /// The error of the kernel.
         source: MapError,
     },
-    /// The object does not hold what it must: it was built from other sources.
+    /// The object lacks a part: it was built from other sources.
     #[error("the embedded kernel half has no {0}; build again with `cargo xtask build`")]
     Missing(&'static str),
     /// The binary was built without the kernel half.
     #[error("this binary was built without the kernel half; build it with `cargo xtask build`")]
     NotBuiltIn,
-    /// We may not load programs.
+    /// This process may not load programs.
     #[error(transparent)]
     NotPermitted(#[from] NotPermitted),
-    /// Another process has our pin directory.
+    /// Another process uses our pin directory.
     #[error(
-        "{0} belongs to another running instance; set `pin_directory` in [classifier] to a directory of this one's own"
+        "{0} belongs to another running instance; set `pin_directory` in [classifier] to another directory"
     )]
     PinDirectoryInUse(PathBuf),
-    /// The pin directory, or one above it, is another user's.
+    /// The pin directory, or a directory above it, belongs to another user.
     #[error(
-        "the pin directory {path} is not believed: it belongs to user `{owner}` and has mode {mode:o}; \
-         remove it, or set `pin_directory` in [classifier] to one in a directory of root's"
+        "the pin directory {path} is not trusted: it belongs to user `{owner}` and has mode {mode:o}; \
+         remove it, or set `pin_directory` in [classifier] to a path in a directory of root"
     )]
     PinDirectoryForeign {
-        /// Which directory.
+        /// The directory.
         path: PathBuf,
-        /// Whose it is.
+        /// Its owner.
         owner: String,
         /// Its permissions.
         mode: u32,
@@ -139,21 +139,21 @@ pub enum KernelError {
     Program {
         /// The program's name.
         program: &'static str,
-        /// What the kernel said, in a sentence; the verifier's log is in ours at `debug`.
+        /// The kernel's error, in one sentence; the verifier's log is in ours at `debug`.
         reason: String,
     },
     /// Tags do not arrive.
     #[error("the self-test failed: {0}")]
     SelfTest(String),
-    /// The kernel lacks what the programs need.
+    /// The kernel lacks features that the programs need.
     #[error(
-        "Linux {release} is too old for the kernel half, which uses what came with Linux 5.18 \
-         (6.1 and later were tried): {reason}"
+        "Linux {release} is too old for the kernel half, which needs Linux 5.18 or later \
+         (tested with 6.1 and later): {reason}"
     )]
     TooOld {
         /// `uname -r`.
         release: String,
-        /// What failed.
+        /// The failed action.
         reason: String,
     },
 }
@@ -163,7 +163,7 @@ impl KernelError {
         Self::Program { program, reason: verifier::reason(program, error) }
     }
 
-    /// On a kernel that is too old that is the reason, whatever failed first.
+    /// If the kernel is too old, that is the reason, regardless of the first error.
     fn or_too_old(self) -> Self {
         match (self, verifier::too_old()) {
             (
@@ -179,7 +179,7 @@ impl KernelError {
         }
     }
 
-    /// Names what was being done when a system call failed.
+    /// Adds the failed action to the error of a system call.
     fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         |source| Self::Io { what, source }
@@ -195,14 +195,14 @@ impl KernelError {
     }
 }
 
-/// What the kernel half is to do.
+/// The settings of the kernel half.
 #[derive(Clone, Debug)]
 pub struct KernelSettings {
-    /// Where the guard attaches; empty: nowhere.
+    /// The interfaces of the guard; may be empty.
     pub interfaces: Vec<String>,
-    /// Where programs and maps are pinned for inspection.
+    /// The directory of the pins of programs and maps, for inspection.
     pub pin_directory: PathBuf,
-    /// The user that the daemon will become, who may have left pins.
+    /// The daemon's user, whose earlier pins may exist.
     pub pin_owner: Option<u32>,
 }
 
@@ -214,31 +214,32 @@ pub struct KernelHalf {
     pub tags: TagReader,
     /// Reads the programs' counters.
     pub counters: CounterReader,
-    /// Reads what is left of SYN budgets.
+    /// Reads the state of SYN budgets.
     pub buckets: BucketReader,
-    /// What the self-test saw.
+    /// The result of the self-test.
     pub self_test: SelfTest,
     /// The control group that the tagger is attached to.
     pub cgroup: PathBuf,
-    /// Where the maps are pinned; or why they are not, which costs inspection by path only.
+    /// The directory of the pinned maps; or why they are not pinned, which only prevents inspection
+    /// by path.
     pub pins: Result<PathBuf, KernelError>,
     /// The programs' own log, in a debugging build of them.
     pub log: Option<KernelLog>,
-    /// What keeps the rest alive.
+    /// The programs, which the other fields need.
     pub programs: Programs,
 }
 
 /// The loaded programs, their links and their pins. Dropping it detaches the programs and removes
-/// the pins; readers and publisher go on with maps that nobody fills.
+/// the pins; readers and publisher keep their maps, which no program fills any longer.
 pub struct Programs {
-    // Dropped first, so that no frame meets the guard without its tables.
+    // Dropped first, so that the guard never sees a frame without its tables.
     guards: Guards,
     ebpf: Ebpf,
     pins: Option<Pins>,
 }
 
-/// What keeps this process, on this host, from using the kernel half, as far as it shows before
-/// anything is loaded.
+/// Why this process on this host cannot use the kernel half, as far as this can be found without
+/// loading.
 pub fn obstacle() -> Option<KernelError> {
     if !is_built_in() {
         return Some(KernelError::NotBuiltIn);
@@ -249,8 +250,8 @@ pub fn obstacle() -> Option<KernelError> {
     cgroup::root().err()
 }
 
-/// Those of these interfaces that the host does not have now. One that cannot be asked about is not
-/// listed.
+/// Those of these interfaces that the host does not have now. An interface whose state cannot be
+/// read is not listed.
 pub fn absent_interfaces(names: &[String]) -> Vec<String> {
     let Ok(mut links) = links::Links::new() else { return Vec::new() };
     let mut absent = names.to_vec();
@@ -259,15 +260,15 @@ pub fn absent_interfaces(names: &[String]) -> Vec<String> {
 }
 
 impl KernelHalf {
-    /// Loads, pins, attaches, and proves with connections of its own over loopback that tags
-    /// arrive. Takes the capabilities `CAP_BPF`, `CAP_PERFMON` and `CAP_NET_ADMIN`, and
-    /// `CAP_SYS_ADMIN` where bpffs has to be mounted first. The self-test uses the first
-    /// generation. An interface that the guard is not on is no failure: [`Programs::interfaces`]
-    /// tells it, and [`Programs::look_at_interfaces`] tries again.
+    /// Loads, pins and attaches the programs, and tests with its own loopback connections that tags
+    /// arrive. Needs the capabilities `CAP_BPF`, `CAP_PERFMON` and `CAP_NET_ADMIN`, and
+    /// `CAP_SYS_ADMIN` if bpffs must be mounted first. The self-test uses the first generation. An
+    /// interface without the guard is no failure: [`Programs::interfaces`] reports it, and
+    /// [`Programs::check_interfaces`] tries again.
     ///
     /// # Errors
     ///
-    /// As [`KernelError`] lists them; nothing stays behind.
+    /// As [`KernelError`] lists them; all steps are undone.
     pub fn load(settings: &KernelSettings, generation: u32) -> Result<Self, KernelError> {
         if let Some(obstacle) = obstacle() {
             return Err(obstacle);
@@ -276,8 +277,8 @@ impl KernelHalf {
     }
 
     fn load_permitted(settings: &KernelSettings, generation: u32) -> Result<Self, KernelError> {
-        // Before anything is loaded: a second instance must not get as far as the first one's
-        // pins, and is told so.
+        // Before anything is loaded, so that a second instance does not touch the pins of the first
+        // one and gets this error.
         let pins = match Pins::claim(&settings.pin_directory, settings.pin_owner) {
             Err(error @ KernelError::PinDirectoryInUse(_)) => return Err(error),
             other => other,
@@ -287,7 +288,7 @@ impl KernelHalf {
             .map_err(|error| KernelError::Load(verifier::reason_of_object(&error)))?;
         let log = KernelLog::new(&mut ebpf);
         load_programs(&mut ebpf)?;
-        // Pins are for inspection: without them the rest works as well.
+        // Pins are for inspection: the rest works without them.
         let pins = pins.and_then(|pins| pins.pin_all(&mut ebpf).map(|()| pins));
         let (pins, pinned) = match pins {
             Ok(pins) => {
@@ -319,29 +320,28 @@ impl KernelHalf {
 }
 
 impl Programs {
-    /// Where the guard is attached at this moment, as the kernel says.
+    /// The kernel's state of the guard on all interfaces now.
     pub fn interfaces(&mut self) -> Vec<GuardedInterface> {
         self.guards.observe()
     }
 
-    /// Attaches the guard where it should be and is not: to interfaces that came since the last
-    /// look, or whose MTU has changed. What changes is logged. Blocks for as long as a driver
-    /// takes.
+    /// Attaches the guard to configured interfaces without it: to new interfaces, and to those
+    /// whose MTU has changed. Logs changes. Blocks as long as a driver needs.
     ///
     /// # Errors
     ///
-    /// The object does not hold the guard.
-    pub fn look_at_interfaces(&mut self) -> Result<(), KernelError> {
+    /// The object does not contain the guard.
+    pub fn check_interfaces(&mut self) -> Result<(), KernelError> {
         self.guards.look(program::<Xdp>(&mut self.ebpf, GUARD)?);
         Ok(())
     }
 
-    /// Gives the pins to the user that the daemon becomes.
+    /// Changes the owner of the pins to the daemon's user.
     ///
     /// # Errors
     ///
-    /// The system refused: the pins stay behind when the daemon ends.
-    pub fn give_pins_to(&self, user: u32) -> io::Result<()> {
+    /// The system refused: the pins cannot be removed at the end.
+    pub fn change_owner_of_pins(&self, user: u32) -> io::Result<()> {
         self.pins.as_ref().map_or(Ok(()), |pins| pins.give_to(user))
     }
 
@@ -355,14 +355,14 @@ impl Programs {
         which: TestProgram,
         frame: &[u8],
         repeat: u32,
-    ) -> Result<Judged, KernelError> {
+    ) -> Result<TestResult, KernelError> {
         test_run::run(&mut self.ebpf, which, frame, repeat)
     }
 }
 
-/// Attached at the root, so that listeners of every control group are covered: those that another
-/// process opened, as in socket activation, are in that process's group, and an accepted socket
-/// is in its listener's. A link takes its place beside other programs and needs no flag.
+/// Attached at the root, to cover listeners of every control group: listeners of another process,
+/// as in socket activation, are in the group of that process, and an accepted socket is in the
+/// group of its listener. A link can be attached beside other programs without a flag.
 fn attach_tagger(ebpf: &mut Ebpf, cgroup: &Path) -> Result<(), KernelError> {
     let group = std::fs::File::open(cgroup)
         .map_err(KernelError::io(format!("cannot open {}", cgroup.display())))?;
@@ -385,7 +385,7 @@ fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {
     ebpf.take_map(name).ok_or(KernelError::Missing(name))
 }
 
-/// Takes a map by name, as the type that its definition in relay-ebpf says.
+/// Gets a map by name, with the type of its definition in relay-ebpf.
 fn take_as<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, KernelError>
 where
     M: TryFrom<Map, Error = MapError>,

@@ -1,8 +1,6 @@
-//! What the kernel says of a network interface: its index, its MTU, and which XDP programs are
-//! attached to it at this moment.
+//! The kernel's data about a network interface: its index, its MTU, and its attached XDP programs.
 //!
-//! Asks by route netlink, which needs no capability. What follows from the answer is decided in
-//! [`super::guard`].
+//! Reads them by route netlink, which needs no capability. [`super::guard`] decides what follows.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -19,7 +17,7 @@ use rustix::net::{
 /// An interface as it is now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Link {
-    /// Its index, which no later interface of the same name has.
+    /// Its index, which is unique even if a later interface has the same name.
     pub(super) index: u32,
     /// Its MTU in octets.
     pub(super) mtu: u32,
@@ -31,7 +29,7 @@ pub(super) struct Link {
     pub(super) on_virtio: bool,
 }
 
-/// A socket to ask. It stays in the network namespace that it was made in.
+/// A netlink socket. It stays in the network namespace in which it was created.
 pub(super) struct Links {
     socket: OwnedFd,
     sequence: u32,
@@ -60,18 +58,18 @@ impl Links {
         let socket =
             socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
         bind(&socket, &SocketAddrNetlink::new(0, 0))?;
-        // The kernel answers while we send; a timeout is for the case that it does not.
+        // The kernel answers within the send; the timeout is only a precaution.
         set_socket_timeout(&socket, Timeout::Recv, Some(LINK_WAIT))?;
         Ok(Self { socket, sequence: 0 })
     }
 
-    /// The interface of this name; `None` where there is none.
+    /// The interface of this name; `None` if there is none.
     pub(super) fn find(&mut self, name: &str) -> io::Result<Option<Link>> {
         self.sequence = self.sequence.wrapping_add(1);
         let request = request(name, self.sequence);
         sendto(&self.socket, &request, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
         let mut buffer = vec![0; LINK_ANSWER_OCTETS];
-        // An answer to a request that timed out may come first.
+        // An answer to an earlier request that timed out may come first.
         for _ in 0..LINK_ANSWERS {
             let (length, _) = recv(&self.socket, &mut buffer[..], RecvFlags::empty())?;
             if let Some(answer) = answer(&buffer[..length], self.sequence) {
@@ -91,7 +89,7 @@ fn request(name: &str, sequence: u32) -> Vec<u8> {
     request.extend(RTM_GETLINK.to_ne_bytes());
     request.extend(NLM_F_REQUEST.to_ne_bytes());
     request.extend(sequence.to_ne_bytes());
-    // Any port, any family, index 0: the name says which.
+    // Any port, any family, index 0: the name selects the interface.
     request.resize(HEADER_OCTETS + LINK_OCTETS, 0);
     request.extend((attribute as u16).to_ne_bytes());
     request.extend(IFLA_IFNAME.to_ne_bytes());
@@ -100,7 +98,8 @@ fn request(name: &str, sequence: u32) -> Vec<u8> {
     request
 }
 
-/// The answer to the request of this sequence number; `None` if the message is about another one.
+/// The answer to the request with this sequence number; `None` if the message is about another
+/// request.
 fn answer(message: &[u8], sequence: u32) -> Option<io::Result<Option<Link>>> {
     let malformed = || io::Error::from(io::ErrorKind::InvalidData);
     let Ok(message) = NetlinkBuffer::new_checked(message) else {
@@ -181,7 +180,7 @@ mod tests {
         assert_eq!((loopback.index, loopback.native), (1, None));
         assert!(loopback.mtu >= 1280);
         assert_eq!(links.find("no-such-link").unwrap(), None);
-        // The socket is good for the next question.
+        // The socket can be used for the next request.
         assert_eq!(links.find("lo").unwrap().unwrap().index, 1);
     }
 

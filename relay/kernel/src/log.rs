@@ -1,12 +1,12 @@
 //! The programs' own log, through aya-log.
 //!
-//! Only a debugging build of the programs has one (`cargo xtask build --kernel-log`); in
-//! operation the counters say what happened, and nothing is logged for each packet.
+//! Only a debugging build of the programs has a log (`cargo xtask build --kernel-log`); normally
+//! only the counters exist, and packets are not logged.
 
 use aya::Ebpf;
 use aya_log::EbpfLogger;
 
-/// The records that the programs wrote. Dropping it closes the map that they write to.
+/// The records of the programs. Dropping it closes their map.
 pub struct KernelLog {
     logger: EbpfLogger<&'static dyn log::Log>,
 }
@@ -17,7 +17,7 @@ impl KernelLog {
         Some(Self { logger: EbpfLogger::init(ebpf).ok()? })
     }
 
-    /// Hands the records that came since the last call to the daemon's log.
+    /// Forwards the new records to the daemon's log.
     pub fn forward(&mut self) {
         self.logger.flush();
     }

@@ -1,7 +1,7 @@
-//! May this process load programs? What is missing, and what mends it.
+//! May this process load programs? If not, what is missing, and what is the remedy?
 //!
-//! The kernel's own answer is "operation not permitted", about whatever came first: a capability, a
-//! user namespace or a system call filter. So each is looked at before anything is loaded.
+//! The kernel only answers "operation not permitted" for a missing capability, a user namespace or
+//! a system call filter. So each is checked before anything is loaded.
 
 use std::ffi::c_long;
 use std::fmt;
@@ -15,56 +15,57 @@ use caps::{CapSet, Capability};
 pub enum NotPermitted {
     /// Capabilities are not in the effective set.
     #[error(
-        "loading the programs takes {}, which this process does not have; start the daemon as \
+        "loading the programs needs {}, which this process does not have; start the daemon as \
          root, or add them to CapabilityBoundingSet and AmbientCapabilities of its unit, as in \
          deploy/relay.service", List(.0)
     )]
     Capabilities(Vec<Capability>),
-    /// The kernel compares with the first user namespace, whatever the effective set says.
+    /// The kernel requires capabilities of the first user namespace, regardless of the effective
+    /// set.
     #[error(
         "this process is in a user namespace, as in a rootless container, and the kernel accepts \
          capabilities for BPF from the host's user namespace only; start the daemon on the host, \
          or in a container that has no user namespace of its own"
     )]
     UserNamespace,
-    /// `bpf()` is refused to a process that has every capability for it.
+    /// `bpf()` is refused although the process has every necessary capability.
     #[error(
         "a seccomp filter refuses the system call bpf(); add `bpf` to SystemCallFilter of the \
          unit, or give the container a seccomp profile that allows it"
     )]
     SystemCallFilter,
-    /// The kernel was built without it.
+    /// The kernel was built without the system call.
     #[error("this kernel has no system call bpf(); use one with CONFIG_BPF_SYSCALL=y")]
     NoSystemCall,
 }
 
-/// What the programs take: BPF to load programs and create maps, PERFMON for pointer arithmetic,
-/// which the verifier refuses without it, NET_ADMIN for programs of the network.
+/// The capabilities of the programs: BPF to load programs and create maps, PERFMON for pointer
+/// arithmetic, which the verifier otherwise refuses, NET_ADMIN for network programs.
 const NEEDED: [Capability; 3] =
     [Capability::CAP_BPF, Capability::CAP_PERFMON, Capability::CAP_NET_ADMIN];
 
 /// include/linux/proc_ns.h: PROC_USER_INIT_INO, the inode of the first user namespace.
 const FIRST_USER_NAMESPACE: &str = "user:[4026531837]";
 
-/// What this process is.
+/// The permissions of this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Process {
     missing: Vec<Capability>,
     in_user_namespace: bool,
     filtered: bool,
-    /// The error number of a call of `bpf()` that a permitted process gets EBADF for.
+    /// The error number of a call of `bpf()`; a permitted process gets EBADF.
     bpf: i32,
 }
 
 struct List<'a>(&'a [Capability]);
 
-/// What keeps this process from loading programs, if anything does.
+/// The first missing permission, if any.
 pub(super) fn obstacle() -> Option<NotPermitted> {
     Process::look().obstacle()
 }
 
 impl Process {
-    /// What cannot be read is taken for sound: the kernel has the last word.
+    /// Values that cannot be read count as sufficient: the kernel decides in the end.
     fn look() -> Self {
         let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(true);
         let missing = if has(Capability::CAP_SYS_ADMIN) {
@@ -94,7 +95,7 @@ impl Process {
     }
 }
 
-/// Looks up in a map that is none, which changes nothing.
+/// Calls `bpf()` for a descriptor that is not a map, which changes nothing.
 fn try_bpf() -> i32 {
     /// `union bpf_attr`, as far as BPF_MAP_LOOKUP_ELEM reads it.
     #[repr(C)]
@@ -107,7 +108,7 @@ fn try_bpf() -> i32 {
     }
     const BPF_MAP_LOOKUP_ELEM: c_long = 1;
     let lookup = Lookup { map: u32::MAX, unused: 0, key: 0, value: 0, flags: 0 };
-    // SAFETY: the kernel reads as many octets of `lookup` as it is long, and writes none.
+    // SAFETY: the kernel reads at most the size of `lookup`, and writes nothing.
     let result = unsafe {
         libc::syscall(libc::SYS_bpf, BPF_MAP_LOOKUP_ELEM, &raw const lookup, size_of::<Lookup>())
     };
@@ -138,11 +139,11 @@ mod tests {
     #[test]
     fn every_missing_capability_is_named() {
         let missing = vec![Capability::CAP_BPF, Capability::CAP_PERFMON, Capability::CAP_NET_ADMIN];
-        let told = Process { missing, ..SOUND }.obstacle().unwrap().to_string();
-        assert!(told.contains("CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, which"), "{told}");
+        let text = Process { missing, ..SOUND }.obstacle().unwrap().to_string();
+        assert!(text.contains("CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, which"), "{text}");
         let missing = vec![Capability::CAP_PERFMON];
-        let told = Process { missing, ..SOUND }.obstacle().unwrap().to_string();
-        assert!(told.contains("takes CAP_PERFMON, which"), "{told}");
+        let text = Process { missing, ..SOUND }.obstacle().unwrap().to_string();
+        assert!(text.contains("needs CAP_PERFMON, which"), "{text}");
     }
 
     #[test]
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_is_told_from_a_kernel_without_the_system_call() {
+    fn a_filter_and_a_missing_system_call_are_distinguished() {
         assert_eq!(SOUND.obstacle(), None);
         for bpf in [libc::EPERM, libc::EACCES, libc::ENOSYS] {
             let refused = Process { bpf, ..SOUND };

@@ -1,8 +1,8 @@
-//! Programs and maps under one directory in bpffs, for inspection by path.
+//! Pins programs and maps in one directory of bpffs, for inspection by path.
 //!
-//! The directory is locked as long as the instance lives, so a second instance cannot take it,
-//! and what a dead one left is known to be stale: whoever gets the lock removes it. Nothing is
-//! ever loaded from a pin.
+//! The directory is locked while the instance lives, so a second instance cannot use it. After a
+//! crash, the next instance gets the lock and removes the stale pins. Programs are never loaded
+//! from pins.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
@@ -29,10 +29,10 @@ pub(super) struct Pins {
 }
 
 impl Pins {
-    /// Claims the directory: mounts bpffs where it is not, locks, and removes stale pins.
+    /// Claims the directory: mounts bpffs if necessary, locks, and removes stale pins.
     ///
-    /// Only a directory that is root's or ours is believed, and only one that no other user can
-    /// replace: on a bpffs that everybody may write to, a stranger can make it first, and lock it.
+    /// Only a directory of root or of our user is trusted, and only if other users cannot replace
+    /// it: in a bpffs that every user can write to, another user could create and lock it first.
     pub(super) fn claim(directory: &Path, owner: Option<u32>) -> Result<Self, KernelError> {
         ensure_bpffs(directory)?;
         for _ in 0..PIN_CLAIM_TRIES {
@@ -41,7 +41,7 @@ impl Pins {
             if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
                 return Err(KernelError::PinDirectoryInUse(directory.to_owned()));
             }
-            // An instance that was ending may have removed it between our opening and locking.
+            // An ending instance may have removed it between our open and our lock.
             let ours = lock.metadata().map(|data| (data.dev(), data.ino())).ok();
             let there = fs::symlink_metadata(directory).map(|data| (data.dev(), data.ino())).ok();
             if ours.is_none() || ours != there {
@@ -49,7 +49,7 @@ impl Pins {
             }
             let pins = Self { directory: directory.to_owned(), lock };
             let stale = pins.clear().map_err(KernelError::io(format!(
-                "cannot remove what a dead instance left in {}",
+                "cannot remove the pins of a dead instance in {}",
                 directory.display()
             )))?;
             if stale > 0 {
@@ -64,7 +64,7 @@ impl Pins {
         Err(KernelError::PinDirectoryInUse(directory.to_owned()))
     }
 
-    /// Gives the directory and the pins to the user that the daemon becomes, who removes them at
+    /// Changes the owner of the directory and the pins to the daemon's user, who removes them at
     /// the end.
     pub(super) fn give_to(&self, user: u32) -> io::Result<()> {
         for entry in fs::read_dir(&self.directory)? {
@@ -77,9 +77,9 @@ impl Pins {
         &self.directory
     }
 
-    /// Pins every map that has a name of ours, and the two programs.
+    /// Pins every map with a name of ours, and the two programs.
     pub(super) fn pin_all(&self, ebpf: &mut Ebpf) -> Result<(), KernelError> {
-        // The compiler's own sections begin with a dot, which bpffs does not take.
+        // The compiler's own sections begin with a dot, which bpffs does not accept.
         for (name, map) in ebpf.maps().filter(|(name, _)| !name.starts_with('.')) {
             map.pin(self.directory.join(name)).map_err(|error| self.failed(name, error))?;
         }
@@ -110,13 +110,13 @@ impl Pins {
 
 impl Drop for Pins {
     fn drop(&mut self) {
-        // A failure leaves stale pins, which the next instance removes.
+        // If this fails, stale pins remain, which the next instance removes.
         let _ = self.clear();
         let _ = fs::remove_dir(&self.directory);
     }
 }
 
-/// Makes the directory and those above it, for us alone.
+/// Creates the directory and those above it, for our user only.
 fn make(directory: &Path, owner: Option<u32>) -> Result<(), KernelError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
     made.map_err(KernelError::io(format!("cannot create {}", directory.display())))?;
@@ -131,13 +131,13 @@ fn make(directory: &Path, owner: Option<u32>) -> Result<(), KernelError> {
     Ok(())
 }
 
-/// Opens the directory, and closes it to others where it is not.
+/// Opens the directory, and removes the permissions of others.
 fn open(directory: &Path, owner: Option<u32>) -> Result<File, KernelError> {
     let failed = |doing| KernelError::io(format!("cannot {doing} {}", directory.display()));
     let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
     let opened = OpenOptions::new().read(true).custom_flags(flags).open(directory);
     let opened = match opened {
-        // Another user's directory cannot be opened, or is no directory at all.
+        // A directory of another user cannot be opened, or the path is no directory.
         Err(error) => match fs::symlink_metadata(directory) {
             Ok(metadata) if !is_believed(&metadata, owner) || !metadata.is_dir() => {
                 return Err(KernelError::pins_foreign(directory, &metadata));
@@ -151,7 +151,8 @@ fn open(directory: &Path, owner: Option<u32>) -> Result<File, KernelError> {
         return Err(KernelError::pins_foreign(directory, &metadata));
     }
     if metadata.mode() & 0o077 != 0 {
-        // Root's may be left as it is by a daemon that is not root: what is in it is not believed.
+        // A daemon that is not root may leave root's directory as it is: its content is not
+        // trusted.
         let closed = opened.set_permissions(Permissions::from_mode(0o700));
         closed.map_err(failed("close to others"))?;
         tracing::warn!(
@@ -163,14 +164,14 @@ fn open(directory: &Path, owner: Option<u32>) -> Result<File, KernelError> {
     Ok(opened)
 }
 
-/// Is it root's, or ours, or that of the user that we become?
+/// Does it belong to root, to our user, or to the daemon's later user?
 fn is_believed(metadata: &fs::Metadata, owner: Option<u32>) -> bool {
     let is = metadata.uid();
     is == 0 || is == geteuid().as_raw() || Some(is) == owner
 }
 
-/// Makes sure that the directory is, or will be, inside a bpffs. Where the file system is not
-/// mounted at its usual place, as in a fresh mount namespace, it is mounted there.
+/// Ensures that the directory is, or will be, inside a bpffs. If the file system is not mounted in
+/// its usual directory, as in a new mount namespace, it is mounted there.
 fn ensure_bpffs(directory: &Path) -> Result<(), KernelError> {
     const USUAL: &str = "/sys/fs/bpf";
     if is_bpffs(directory) {
@@ -187,7 +188,7 @@ fn ensure_bpffs(directory: &Path) -> Result<(), KernelError> {
     }
     Err(KernelError::Io {
         what: format!(
-            "{} is not in a bpffs; choose a `pin_directory` that is",
+            "{} is not in a bpffs; set `pin_directory` to a path in a bpffs",
             directory.display()
         ),
         source: io::Error::from(io::ErrorKind::InvalidInput),

@@ -1,9 +1,9 @@
-//! How a generation is put in force.
+//! How is a generation put in force?
 //!
-//! Its entries are inserted beside those of the generation in force, one word is stored, and
-//! after a grace period the old entries are removed. A program that read the old word finishes
-//! its lookups in the old generation, whole. A generation that cannot be inserted whole is taken
-//! out again, and nothing changes.
+//! Its entries are inserted beside those of the current generation, one word is stored, and after a
+//! grace period the old entries are removed. A program that read the old word finishes its look-ups
+//! in the complete old generation. If a generation cannot be inserted completely, its entries are
+//! removed again, and nothing changes.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -22,26 +22,26 @@ use relay_common::tables::{
 use relay_connector::range::Block;
 use relay_connector::{Binding, ConnectorId, RangeId};
 
-/// One generation, as the kernel needs it.
+/// One generation, in the form for the kernel.
 #[derive(Clone, Debug, Default)]
 pub struct Publication {
     /// Its number: higher than any before it in this process.
     pub generation: u32,
-    /// The bindings. A binding's number is its place here.
+    /// The bindings. A binding's number is its index here.
     pub bindings: Vec<Binding>,
-    /// Binding number, block, and who gets it.
+    /// Binding number, block, and the connector.
     pub blocks: Vec<(u32, Block, ConnectorId, RangeId)>,
-    /// The connectors that the guard has something to do for.
+    /// The connectors with settings for the guard.
     pub guarded: Vec<(ConnectorId, ConnectorEntry)>,
-    /// Connectors, for whoever dumps STATE.
+    /// Connectors, for readers of STATE.
     pub connectors: u32,
-    /// Ranges as the configuration lists them, for whoever dumps STATE.
+    /// Ranges in the order of the configuration, for readers of STATE.
     pub ranges: u32,
     /// SHA-256 of the configuration.
     pub digest: [u8; 32],
 }
 
-/// Owns the maps that a generation is written to.
+/// The owner of the maps of generations.
 pub struct Publisher {
     bindings: HashMap<MapData, BindingKey, BindingEntry>,
     ranges: LpmTrie<MapData, RangeKey, RangeEntry>,
@@ -51,7 +51,7 @@ pub struct Publisher {
     retired: Vec<(Instant, Entries)>,
 }
 
-/// The keys that one generation put into the maps.
+/// The keys of one generation in the maps.
 #[derive(Default)]
 struct Entries {
     bindings: Vec<BindingKey>,
@@ -73,7 +73,7 @@ impl Publisher {
         })
     }
 
-    /// Puts this generation in force. The one before it stays readable for [`GENERATION_GRACE`].
+    /// Puts this generation in force. The previous one stays readable for [`GENERATION_GRACE`].
     ///
     /// # Errors
     ///
@@ -101,8 +101,8 @@ impl Publisher {
         Ok(())
     }
 
-    /// Removes the entries of generations that were replaced [`GENERATION_GRACE`] ago. To be called now and
-    /// then; [`Publisher::publish`] does.
+    /// Removes the entries of generations that were replaced [`GENERATION_GRACE`] ago. Must be
+    /// called regularly; [`Publisher::publish`] calls it too.
     pub fn sweep(&mut self, now: Instant) {
         let (over, waiting) = std::mem::take(&mut self.retired)
             .into_iter()
@@ -113,7 +113,7 @@ impl Publisher {
         }
     }
 
-    /// Are there entries that a later [`Publisher::sweep`] has to remove?
+    /// Will a later [`Publisher::sweep`] have entries to remove?
     pub fn needs_sweep(&self) -> bool {
         !self.retired.is_empty()
     }
@@ -123,8 +123,8 @@ impl Publisher {
         self.state.read()
     }
 
-    /// Asks the kernel's tables what the programs ask them, by the same step. For tests and
-    /// inspection; a session asks its tag.
+    /// Looks up the kernel's tables as the programs do. For tests and inspection; a session reads
+    /// its tag.
     pub fn classify(&self, local: SocketAddr, remote: IpAddr) -> ConnectionClass {
         let generation = self.state.generation();
         classify(self, generation, local.ip().into(), local.port(), remote.into())
@@ -160,9 +160,9 @@ impl Publisher {
         Ok(())
     }
 
-    /// Bindings go first: without its binding a generation is not found at all, so a program that
-    /// is still in it sees all of its ranges or none. An entry that is not there any more is no
-    /// reason to stop, the others must go too.
+    /// Removes bindings first: without its binding a generation cannot be found, so a program that
+    /// still uses it sees all of its ranges or none. A missing entry does not stop the removal,
+    /// because the other entries must be removed too.
     fn remove(&mut self, entries: &Entries) {
         for key in &entries.bindings {
             let _ = self.bindings.remove(key);

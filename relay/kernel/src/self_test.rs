@@ -1,8 +1,8 @@
-//! Proves at start-up that tags arrive.
+//! Tests at the start that tags arrive.
 //!
-//! The first generation holds nothing but the test's own bindings on loopback. Connections of our
-//! own must come out of `accept` with the tag that this generation says. A kernel, a container or
-//! another program that would keep tags from arriving shows here and not in somebody's mail.
+//! The first generation has only the test's own bindings on loopback. Our own connections must be
+//! accepted with the tag of this generation. If a kernel, a container or another program prevents
+//! tags, the error shows here and not in production mail.
 
 use std::fmt;
 use std::io;
@@ -16,25 +16,25 @@ use relay_connector::range::Block;
 use relay_connector::{Binding, ConnectorId, RangeId};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-/// A connector that no configuration has, beyond the counters.
+/// A connector id that no configuration can have, beyond the counters.
 const CONNECTOR: ConnectorId = ConnectorId(u32::MAX);
 
-/// What the self-test saw.
+/// The result of the self-test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SelfTest {
-    /// Shapes of connection that were tagged as they must be.
+    /// Kinds of connection that were tagged correctly.
     pub tagged: Vec<&'static str>,
-    /// Shapes that this host does not have, and why.
+    /// Kinds of connection that this host does not have, and why.
     pub absent: Vec<(&'static str, String)>,
 }
 
-/// A shape of connection.
+/// A kind of connection.
 struct Shape {
     name: &'static str,
     listen: SocketAddr,
     connect: fn(u16) -> SocketAddr,
     dual_stack: bool,
-    /// IPv4 is there on every host; IPv6 may be off.
+    /// Every host has IPv4; IPv6 may be off.
     required: bool,
 }
 
@@ -63,7 +63,7 @@ const SHAPES: [Shape; 3] = [
 ];
 
 impl SelfTest {
-    /// Publishes the test's generation and tries every shape of connection that the host has.
+    /// Publishes the test's generation and tries every kind of connection of this host.
     pub(super) fn run(
         publisher: &mut Publisher,
         tags: &TagReader,
@@ -130,12 +130,12 @@ fn connect(
     let client = TcpStream::connect_timeout(&(shape.connect)(port), SELF_TEST_WAIT)
         .map_err(failed(shape))?;
     let own = client.local_addr().map_err(failed(shape))?;
-    // The client's side of the handshake is over; on a busy host the listener's follows a moment
+    // The client's handshake is complete; on a busy host the listener's part follows a moment
     // later.
     SockRef::from(listener).set_read_timeout(Some(SELF_TEST_WAIT)).map_err(failed(shape))?;
     loop {
         let (server, remote) = listener.accept().map_err(failed(shape))?;
-        // Anybody on the host may connect to the port; only our own connection counts.
+        // Every program on the host may connect to the port; only our own connection counts.
         if remote.port() == own.port() {
             return tags.read(server.as_fd());
         }
@@ -149,9 +149,9 @@ fn failed(shape: &Shape) -> impl FnOnce(io::Error) -> KernelError {
 
 impl fmt::Display for SelfTest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "tags arrive over {}", self.tagged.join(", "))?;
+        write!(f, "kernel self-test passed: tags arrive over {}", self.tagged.join(", "))?;
         for (name, why) in &self.absent {
-            write!(f, "; {name} is not on this host ({why})")?;
+            write!(f, "; this host does not have {name} ({why})")?;
         }
         Ok(())
     }

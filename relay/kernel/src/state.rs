@@ -1,10 +1,10 @@
-//! How does the daemon write the one value of STATE while programs read it?
+//! How does the daemon write the only value of STATE while programs read it?
 //!
 //! The value is mapped into the daemon. Programs read two words of it: the generation and the
-//! namespace. Each is written by one aligned store, which every CPU sees whole; a map update by
-//! system call copies bytes and promises less. The namespace is written once, before a program is
-//! attached. What is left describes the generation for whoever dumps the map: it is written first,
-//! and the generation last.
+//! namespace. Each is written by one aligned store, which every CPU sees as a whole; a map update
+//! by system call copies bytes and has a weaker guarantee. The namespace is written once, before a
+//! program is attached. The other fields describe the generation for readers of the map: they are
+//! written first, and the generation last.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -26,7 +26,7 @@ pub(super) struct StateWord {
 unsafe impl Send for StateWord {}
 
 impl StateWord {
-    /// Maps STATE, of which no attached program knows yet, and writes down the layout's version and the namespace.
+    /// Maps STATE before a program uses it, and writes the layout's version and the namespace.
     pub(super) fn new(map: &Map, namespace: u64) -> Result<Self, KernelError> {
         let Map::Array(data) = map else {
             return Err(KernelError::Missing("STATE"));
@@ -53,9 +53,9 @@ impl StateWord {
         Ok(mapped)
     }
 
-    /// Puts a generation in force: first what describes it, then the word that every program
-    /// reads. For a moment a dump shows the new description beside the old generation; no
-    /// program reads the description. The namespace stays what it is.
+    /// Puts a generation in force: writes its description first, then the word that every program
+    /// reads. For a moment a reader of the map sees the new description with the old generation;
+    /// programs do not read the description. The namespace is unchanged.
     pub(super) fn publish(&self, state: &StateEntry) {
         self.describe(state);
         self.word().store(state.generation, Ordering::Release);
@@ -68,7 +68,7 @@ impl StateWord {
 
     /// The whole value.
     pub(super) fn read(&self) -> StateEntry {
-        // SAFETY: the mapping holds a State, and only this process writes it.
+        // SAFETY: the mapping contains a State, and only this process writes it.
         unsafe { ptr::read_volatile(self.state) }
     }
 
@@ -82,9 +82,9 @@ impl StateWord {
         unsafe { AtomicU64::from_ptr(&raw mut (*self.state).namespace) }
     }
 
-    /// Writes all but the two words that programs read.
+    /// Writes all fields except the two words that programs read.
     fn describe(&self, state: &StateEntry) {
-        // Named one by one, so that a new field is not forgotten.
+        // All fields are listed, so that a new field is not forgotten.
         let StateEntry {
             generation: _,
             schema,
@@ -96,8 +96,9 @@ impl StateWord {
             digest,
         } = *state;
         let target = self.state;
-        // SAFETY: the mapping holds a State, and only this process writes it. No program reads these
-        // fields, and volatile stores are not merged with those of the words beside them.
+        // SAFETY: the mapping contains a State, and only this process writes it. Programs do not
+        // read these fields, and volatile stores are not merged with stores to the words beside
+        // them.
         unsafe {
             (&raw mut (*target).schema).write_volatile(schema);
             (&raw mut (*target).bindings).write_volatile(bindings);
@@ -111,13 +112,13 @@ impl StateWord {
 
 impl Drop for StateWord {
     fn drop(&mut self) {
-        // Nothing can be done about a failure, and the mapping ends with the process anyway.
-        // SAFETY: the mapping is ours and nothing refers to it any more.
+        // A failure cannot be handled, and the mapping ends with the process anyway.
+        // SAFETY: the mapping is ours and no reference to it remains.
         let _ = unsafe { munmap(self.state.cast(), size_of::<StateEntry>()) };
     }
 }
 
-/// The cookie by which the kernel tells this process's network namespace from every other.
+/// The cookie by which the kernel identifies this process's network namespace.
 pub(super) fn namespace_cookie() -> io::Result<u64> {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
     let mut cookie = 0u64;
@@ -144,7 +145,7 @@ mod tests {
 
     use super::*;
 
-    /// A value in ordinary memory, which is not to be unmapped.
+    /// A value in ordinary memory, which must not be unmapped.
     fn over(state: &mut StateEntry) -> ManuallyDrop<StateWord> {
         ManuallyDrop::new(StateWord { state })
     }
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_description_alone_puts_nothing_in_force() {
+    fn a_description_alone_has_no_effect() {
         let mut memory = StateEntry { generation: 1, ..StateEntry::default() };
         let word = over(&mut memory);
         word.describe(&StateEntry { generation: 2, bindings: 3, ..StateEntry::default() });

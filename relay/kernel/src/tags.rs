@@ -17,11 +17,11 @@ impl TagReader {
         Ok(Self { tags: take_as(ebpf, "TAGS")? })
     }
 
-    /// The tag of this socket; `None` when the tagger left none.
+    /// The tag of this socket; `None` if the tagger left none.
     ///
     /// # Errors
     ///
-    /// The kernel refused to answer, which is not the same as an answer.
+    /// The kernel refused the request, so the tag is not known.
     pub fn read(&self, socket: BorrowedFd<'_>) -> Result<Option<Tag>, KernelError> {
         match self.tags.get(&socket.as_raw_fd(), 0) {
             Ok(tag) => Ok(Some(tag)),

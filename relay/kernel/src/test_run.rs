@@ -6,21 +6,21 @@ use crate::{EMPTY, GUARD, KernelError};
 use aya::Ebpf;
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 
-/// Which program to run.
+/// The program to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TestProgram {
-    /// Passes every frame: what a run costs when nothing is asked.
+    /// Passes every frame, to measure the cost of a run itself.
     Empty,
     /// The guard, against the live maps.
     Guard,
 }
 
-/// What became of the frame.
+/// The result for the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Judged {
+pub struct TestResult {
     /// Was it passed?
     pub passed: bool,
-    /// What one run took, on average.
+    /// The average duration of one run.
     pub duration: Duration,
 }
 
@@ -32,7 +32,7 @@ pub(super) fn run(
     which: TestProgram,
     frame: &[u8],
     repeat: u32,
-) -> Result<Judged, KernelError> {
+) -> Result<TestResult, KernelError> {
     let name = match which {
         TestProgram::Empty => EMPTY,
         TestProgram::Guard => GUARD,
@@ -41,5 +41,5 @@ pub(super) fn run(
     let result = program
         .test_run(TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() })
         .map_err(|error| KernelError::program(name, &error))?;
-    Ok(Judged { passed: result.return_value == XDP_PASS, duration: result.duration })
+    Ok(TestResult { passed: result.return_value == XDP_PASS, duration: result.duration })
 }

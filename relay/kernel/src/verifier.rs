@@ -1,4 +1,5 @@
-//! Why the kernel refused a program: one sentence for people, the verifier's whole log for `debug`.
+//! Why did the kernel refuse a program? One sentence for people, and the verifier's complete log
+//! for `debug`.
 
 use std::io;
 
@@ -6,8 +7,8 @@ use aya::programs::ProgramError;
 use aya::{BtfError, EbpfError};
 use relay_host::error_chain::error_chain;
 
-/// Oldest kernel whose features the programs use: multi-buffer XDP came with 5.18, the cookie of
-/// the network namespace in sock_ops with 5.15.
+/// Oldest kernel with all features of the programs: multi-buffer XDP exists since 5.18, the cookie
+/// of the network namespace in sock_ops since 5.15.
 const OLDEST: (u32, u32) = (5, 18);
 
 /// Why this program was refused. Its log goes to the daemon's log at `debug`.
@@ -20,7 +21,7 @@ pub(super) fn reason(program: &str, error: &ProgramError) -> String {
     }
 }
 
-/// The same for the object as a whole: its types and its maps.
+/// The same for the whole object: its types and its maps.
 pub(super) fn reason_of_object(error: &EbpfError) -> String {
     match error {
         EbpfError::BtfError(BtfError::LoadError { io_error, verifier_log }) => {
@@ -35,12 +36,12 @@ fn refused(what: &str, error: &io::Error, log: &str) -> String {
         tracing::debug!(what, "verifier: {line}");
     }
     match last_words(log) {
-        Some(words) => format!("{error}; the verifier says: {words}"),
+        Some(words) => format!("{error}; verifier: {words}"),
         None => error.to_string(),
     }
 }
 
-/// The last line that is no instruction, no state of registers and no statistics: the objection.
+/// The last line that is not an instruction, a state of registers or statistics: the objection.
 fn last_words(log: &str) -> Option<&str> {
     log.lines().rev().map(str::trim).find(|line| {
         let is_instruction = || {

@@ -1,9 +1,9 @@
-//! How many connections a connector has, in all, from each source and from each network.
+//! Limits of connections: of a connector, of each source and of each network.
 //!
-//! A source is what the guard's budgets count as one: an IPv4 address, or the /64 of an IPv6
-//! address, since one host has all of it.
+//! A source is one unit of the guard's budgets: an IPv4 address, or the /64 of an IPv6 address,
+//! because one host has the whole /64.
 //!
-//! [`shares`]: how many of the connections that are left a source and a network may have.
+//! [`shares`]: how many of the free connections a source and a network may have.
 
 mod shares;
 #[cfg(test)]
@@ -28,7 +28,7 @@ use relay_mail::reply;
 use relay_policy::{Decision, Rule};
 use serde::{Deserialize, Serialize};
 
-/// Counts the connections of every connector. Only connectors and sources that have one take
+/// Counts the connections of every connector. Only connectors and sources with connections need
 /// memory.
 #[derive(Debug, Default)]
 pub(super) struct Admission(Mutex<HashMap<ConnectorId, Occupancy>>);
@@ -36,11 +36,11 @@ pub(super) struct Admission(Mutex<HashMap<ConnectorId, Occupancy>>);
 #[derive(Debug, Default)]
 struct Occupancy {
     connections: u32,
-    /// Of sources and of the networks that they are in.
+    /// By source, and by network of the source.
     networks: HashMap<Network, u32>,
 }
 
-/// One connection that was admitted. Dropped, it makes room for another.
+/// An admitted connection. When it is dropped, its slot is free again.
 #[derive(Debug)]
 pub(super) struct ConnectionPermit {
     admission: Arc<Admission>,
@@ -53,9 +53,9 @@ pub(super) struct ConnectionPermit {
 pub(super) enum AdmissionRefusal {
     #[error("max_inbound_connection is reached")]
     Connector,
-    #[error("the /{0} that the client is in has its share of max_inbound_connection")]
+    #[error("the client's /{0} has used up its share of max_inbound_connection")]
     Network(u32),
-    #[error("the rest of max_inbound_connection is kept for sources without a connection")]
+    #[error("the rest of max_inbound_connection is reserved for sources without a connection")]
     Reserved,
     #[error("max_inbound_connection_percentage_per_source is reached")]
     Share,
@@ -63,14 +63,14 @@ pub(super) enum AdmissionRefusal {
     Source,
 }
 
-/// How far a limit is used up.
+/// The use of a limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitUse {
     /// The Exchange parameter.
     pub limit: String,
-    /// Its unit is the limit's own.
+    /// The current value, in the unit of the limit.
     pub used: u64,
-    /// What it may come to.
+    /// The limit.
     pub most: u64,
 }
 
@@ -91,7 +91,7 @@ impl Shared {
         admitted.map_err(AdmissionRefusal::decision)
     }
 
-    /// Records a connection that gets no session.
+    /// Records a connection that was refused before its session.
     pub(super) fn record_refused(
         &self,
         classification: &Classification,
@@ -117,8 +117,8 @@ impl AdmissionRefusal {
 }
 
 impl Admission {
-    /// Counts one more connection, unless a limit is reached. `range` is the one of the connector that
-    /// contains the client.
+    /// Counts one more connection, unless a limit is reached. `range` is the range of the connector
+    /// that contains the client.
     pub(super) fn admit(
         self: &Arc<Self>,
         connector: ConnectorId,
@@ -159,7 +159,7 @@ impl Admission {
         Ok(ConnectionPermit { admission: Arc::clone(self), connector, source })
     }
 
-    /// How far the limits are used up that another connection from `remote` would meet.
+    /// The use of the limits that apply to another connection from `remote`.
     pub(super) fn uses(
         &self,
         connector: ConnectorId,
@@ -193,7 +193,7 @@ impl Admission {
         });
         own.into_iter()
             .chain(networks)
-            // What is unlimited cannot be used up.
+            // A limit that is unlimited cannot be used up.
             .filter_map(|(limit, used, most)| {
                 Some(LimitUse { limit, used: used.into(), most: most?.into() })
             })

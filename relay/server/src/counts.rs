@@ -1,6 +1,6 @@
-//! What the daemon counts, for each connector and by reason, since it started.
+//! The daemon's counters since its start, for each connector and by reason.
 //!
-//! The kernel half counts for itself; `status` shows both side by side.
+//! The kernel half has its own counters; `status` shows both.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,7 +14,7 @@ macro_rules! counts {
         #[derive(Default)]
         struct Counters { $($field: AtomicU64,)* }
 
-        /// What was counted for one connector, or where no connector was.
+        /// The counters of one connector, or of connections without a connector.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
         pub struct ConnectorCounts { $($(#[doc = $doc])+ pub $field: u64,)* }
 
@@ -29,31 +29,31 @@ macro_rules! counts {
 counts! {
     /// Connections that the kernel's tag classified.
     by_kernel,
-    /// Connections that the daemon's table classified, for whatever reason.
+    /// Connections that the daemon's table classified, for any reason.
     by_daemon,
-    /// Of these: the socket had no tag, or the kernel did not give it.
+    /// Of these: the socket had no tag, or the kernel did not return it.
     tags_missing,
-    /// Of these: the tag named what the daemon does not know, or disagreed with its table.
+    /// Of these: the tag was unknown to the daemon, or disagreed with its table.
     tags_disagreeing,
-    /// Connections that were turned away with 421.
+    /// Connections that were refused with 421.
     connections_refused,
-    /// Connections of a proxy's own that ended before anything was said: its health checks.
+    /// Health checks of proxies: connections of a proxy itself that ended before the first octet.
     probes,
-    /// Messages that got their 250.
+    /// Messages that got the reply 250.
     messages_accepted,
-    /// MAIL, RCPT and end-of-data commands that got a refusal.
+    /// MAIL, RCPT and end-of-data commands that were refused.
     commands_refused,
     /// Messages that were refused at the end of their data.
     messages_refused,
     /// Failures to authenticate.
     logon_failures,
-    /// Logons that were put off since their source had too many failures.
+    /// Logons that were deferred because of too many failures from their source.
     logons_refused,
 }
 
 /// All counters of the daemon.
 pub struct Counts {
-    /// By connector id; the first, of no connector, counts connections that no connector took.
+    /// By connector id; the first counts connections without a connector.
     connectors: Box<[Counters]>,
 }
 
@@ -81,17 +81,17 @@ impl Counts {
         }
     }
 
-    /// A connection was turned away before its first command.
+    /// A connection was refused before its first command.
     pub fn connection_refused(&self, id: ConnectorId) {
         add(&self.of(id).connections_refused);
     }
 
-    /// A proxy has looked whether the port answers.
+    /// A proxy has checked whether the port answers.
     pub fn probe(&self, id: ConnectorId) {
         add(&self.of(id).probes);
     }
 
-    /// A message got its 250.
+    /// A message got the reply 250.
     pub fn message_accepted(&self, id: ConnectorId) {
         add(&self.of(id).messages_accepted);
     }
@@ -111,18 +111,18 @@ impl Counts {
         add(&self.of(id).logon_failures);
     }
 
-    /// A logon was put off since its source had too many failures.
+    /// A logon was deferred because of too many failures from its source.
     pub fn logon_refused(&self, id: ConnectorId) {
         add(&self.of(id).logons_refused);
     }
 
-    /// What was counted for this connector; [`ConnectorId::NONE`] for connections that no
-    /// connector took.
+    /// The counters of this connector; with [`ConnectorId::NONE`], of connections without a
+    /// connector.
     pub fn read(&self, id: ConnectorId) -> ConnectorCounts {
         self.of(id).read()
     }
 
-    /// An id beyond the limit does not exist; it would count as none.
+    /// An id beyond the limit does not exist; it would count as no connector.
     fn of(&self, id: ConnectorId) -> &Counters {
         let none = &self.connectors[0];
         usize::try_from(id.0).ok().and_then(|index| self.connectors.get(index)).unwrap_or(none)

@@ -1,5 +1,5 @@
-//! Performs what a session asks for: the socket, the clock and the queue on one side, the session
-//! on the other. It decides nothing.
+//! Performs the actions of a session: the socket, the clock and the queue are on one side, the
+//! session on the other. The driver decides nothing.
 
 use std::io;
 use std::mem;
@@ -25,10 +25,10 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout, timeout_at};
 
-/// Drives one session to its end, and keeps what it was admitted with as long.
+/// Drives one session to its end, and keeps its admission until then.
 ///
-/// Not an async function: such a one would keep all that it is given twice, and an idle session is
-/// little more than the task that waits for it.
+/// Returns a future instead of being an `async fn`: the compiler would store the arguments twice,
+/// and every idle connection would need more memory.
 pub(super) fn drive(
     session: Session,
     stream: TcpStream,
@@ -60,20 +60,20 @@ struct Driver {
     session: Session,
     transport: ServerStream,
     shared: Arc<Shared>,
-    /// What the session was told of as its certificate, so that a handshake which it has promised
-    /// takes place whatever a reload does meanwhile.
+    /// The certificate that the session knows, so that a promised handshake succeeds even after a
+    /// reload.
     handshake: Option<Arc<Handshake>>,
-    /// The message that the session has begun.
+    /// The message that is being received.
     incoming: Option<Incoming>,
-    /// Replies that wait for what comes at once after them: RFC 2920 section 3.2 wants those to a
-    /// group of commands in one send, and DATA begins a message between them.
+    /// Replies that wait for the replies right after them: RFC 2920 section 3.2 recommends one send
+    /// for the replies to a group of commands, and DATA begins a message between them.
     unsent: Bytes,
-    /// What the session itself keeps of what the client sent.
+    /// Octets of the client that the session keeps.
     memory: MemoryAccount,
-    /// Whether the daemon stops.
+    /// Tells when the daemon stops.
     stop: watch::Receiver<Stop>,
     record: Record,
-    /// What the connection counts for.
+    /// Counts of the connection.
     place: ConnectionPermit,
 }
 
@@ -85,7 +85,7 @@ impl Driver {
                 self.record.write_protocol(&mut self.session);
                 self.record.write_refused(&mut self.session, &self.shared);
                 self.meter();
-                // Nobody is kept waiting for a reply that is there.
+                // Send waiting replies before waiting for octets.
                 if !matches!(action, Action::Send(_) | Action::BeginMessage(_)) {
                     self.send().await;
                 }
@@ -93,7 +93,7 @@ impl Driver {
             }
             if !self.unsent.is_empty() {
                 self.send().await;
-                // What became of it may be an action.
+                // The result may be another action.
                 continue;
             }
             self.record.write_protocol(&mut self.session);
@@ -120,19 +120,19 @@ impl Driver {
                 tracing::warn!(
                     remote = %client,
                     connector,
-                    "too many failed logons: further ones from this source are put off"
+                    "too many failed logons: further logons from this source are deferred"
                 );
             }
         }
     }
 
-    /// Charges the budget with what the session keeps now.
+    /// Charges the memory that the session keeps now to the budget.
     fn meter(&mut self) {
         let tls = if self.transport.is_tls() { TLS_SESSION_OCTETS } else { 0 };
         self.memory.set(self.session.held_octets() + self.unsent.len() as u64 + tls);
     }
 
-    /// Waits for the first of: octets, the deadline, the end of the daemon.
+    /// Waits for the first of these: octets, the deadline, the end of the daemon.
     async fn wait(&mut self) {
         let Self { session, transport, shared, handshake, stop, record, .. } = self;
         let deadline = session.deadline();
@@ -159,8 +159,8 @@ impl Driver {
             read = read, if wants_bytes => match read {
                 Ok(octets) if octets > 0 => {}
                 Ok(_) => self.session.handle_end_of_input(),
-                // TLS without a close_notify. What came before it is whole, and a message whose end
-                // is missing is not kept.
+                // TLS without a close_notify. The octets before it are complete, and a message
+                // without its end is not kept.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     self.session.handle_end_of_input();
                 }
@@ -174,7 +174,7 @@ impl Driver {
         }
     }
 
-    /// The session goes on for another client, which takes a place of its own.
+    /// The session continues for another client, which needs its own slot.
     fn reclassify(&mut self, connection: &Connection) {
         let classification = self.shared.classifier.classify_told(connection);
         self.shared.counts.classified(&classification);
@@ -199,8 +199,8 @@ impl Driver {
         self.session.handle_client(Instant::now(), client);
     }
 
-    /// What is large is boxed: a future is as large as the largest that it awaits, and an idle
-    /// session keeps that room.
+    /// Large futures are boxed: a future is as large as the largest future that it awaits, and an
+    /// idle session keeps that memory.
     async fn perform(&mut self, action: Action) {
         let deadline = self.session.deadline();
         match action {
@@ -252,7 +252,7 @@ impl Driver {
         }
     }
 
-    /// Sends the replies that wait.
+    /// Sends the waiting replies.
     async fn send(&mut self) {
         let octets = mem::take(&mut self.unsent);
         if octets.is_empty() {
@@ -266,9 +266,9 @@ impl Driver {
         }
     }
 
-    /// Has the queue keep the message, and tells of it once it is kept, or may be.
+    /// Commits the message, and reports it after it is stored, or may be stored.
     async fn commit(&mut self, deadline: Instant) {
-        // Without a message nothing can have been stored.
+        // Without a message nothing can be stored.
         let Some(incoming) = self.incoming.take() else {
             return self.session.handle_stored(Instant::now(), Err(StoreError::Closed));
         };
@@ -289,7 +289,7 @@ impl Driver {
     }
 
     fn track(&mut self, keeping: Keeping, answered: bool) {
-        // The session is to forget them, whether or not anybody wants to know.
+        // The session must forget the events, even if nothing records them.
         let decisions = self.session.take_decisions();
         let Self { shared, session, record, .. } = self;
         record.write_changes(keeping.id, &decisions.changes, session.connection());
@@ -300,7 +300,7 @@ impl Driver {
 
     async fn start_tls(&mut self, deadline: Instant) {
         let handshake = async {
-            // Where TLS begins with the first octet nothing has been promised yet.
+            // With implicit TLS nothing has been promised yet.
             let handshake =
                 self.handshake.take().or_else(|| self.shared.handshake(self.record.connector_id()));
             let handshake = handshake.ok_or(io::ErrorKind::Unsupported)?;
@@ -317,8 +317,8 @@ impl Driver {
         }
     }
 
-    /// Ends our side, then lets the client end its own for a moment: octets that we have not read
-    /// would make the system reset the connection, and the last reply be lost.
+    /// Ends our side, then waits shortly for the client's end: unread octets would make the system
+    /// reset the connection, and the last reply would be lost.
     async fn close(&mut self) {
         let linger = async {
             self.transport.close().await?;

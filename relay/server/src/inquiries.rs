@@ -1,4 +1,4 @@
-//! Performs what decisions need to know: see [`relay_policy::Inquiry`].
+//! Performs the inquiries of decisions: see [`relay_policy::Inquiry`].
 
 use std::time::Instant;
 
@@ -16,18 +16,18 @@ use relay_users::password::PasswordCheck;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-/// Passwords under comparison, all sessions together.
+/// Limits the passwords that are compared at one time, over all sessions.
 static PASSWORDS: Semaphore = Semaphore::const_new(PASSWORD_CHECKS);
 
-/// On whose behalf something is asked.
+/// The client of an inquiry.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asker {
     pub(super) connector: ConnectorId,
     pub(super) client: ClientAddress,
 }
 
-/// The answer, as soon as there is one. The caller bounds the time. `message` is the one that the
-/// session has begun.
+/// Returns the answer as soon as it exists. The caller limits the time. `message` is the message
+/// that the session is receiving.
 pub(super) async fn perform(
     inquiry: Inquiry,
     asker: Asker,
@@ -38,7 +38,7 @@ pub(super) async fn perform(
         Inquiry::Message(question) => {
             let found = match message {
                 Some(message) => shared.checks.load_full().message(&question, message).await,
-                None => question.unavailable("the message is gone"),
+                None => question.unavailable("the message is no longer there"),
             };
             InquiryAnswer::Message(MessageFinding::Found(found))
         }
@@ -66,7 +66,7 @@ fn message_rate(
     rate_finding(shared.rates.take(Instant::now(), asker.connector, &counted, limit))
 }
 
-/// The same, where no message is counted.
+/// The same, but counts no message.
 pub(super) fn peek_rate(
     limit: u32,
     payers: MessageRatePayers,
@@ -90,8 +90,8 @@ fn counted(payers: MessageRatePayers, asker: Asker) -> Vec<RateSubject> {
     source.into_iter().chain(user.map(RateSubject::User)).collect()
 }
 
-/// On a thread of its own. The permit goes with it: a comparison that nobody waits for any more
-/// still takes its memory.
+/// Compares on a thread of its own. The thread keeps the permit: a comparison whose session has
+/// ended still uses its memory.
 async fn compare(check: PasswordCheck) -> PasswordFinding {
     let unavailable = |why: &dyn std::fmt::Display| PasswordFinding::Unavailable(why.to_string());
     let permit = match PASSWORDS.acquire().await {

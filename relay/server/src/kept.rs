@@ -1,9 +1,9 @@
-//! Listeners that the service manager keeps while the daemon is restarted (systemd's file descriptor
-//! store, `FileDescriptorStoreMax=` of the unit). Clients that connect meanwhile wait for the next
-//! daemon instead of being refused.
+//! Listeners that the service manager stores while the daemon restarts (systemd's file descriptor
+//! store, `FileDescriptorStoreMax=` of the unit). Clients that connect in this time wait for the
+//! next daemon instead of being refused.
 //!
-//! This module decides which sockets are given and taken back. What it is given and does not want is
-//! closed. Without a service manager, or where its store is off, nothing happens.
+//! This module decides which sockets are stored and reused. Sockets that it cannot reuse are
+//! closed. Without a service manager, or if its store is off, the module does nothing.
 
 use std::collections::HashMap;
 use std::io;
@@ -18,16 +18,16 @@ use sd_notify::NotifyState;
 use socket2::SockRef;
 use tracing::{debug, warn};
 
-/// The listeners that the service manager gave us and that have not been asked for.
+/// Stored listeners that are not used yet.
 #[derive(Debug, Default)]
 pub(super) struct StoredListeners(Mutex<HashMap<SocketAddr, TcpListener>>);
 
-/// Was a listener taken by the service manager?
+/// Did the service manager store a listener?
 static KEEPS: OnceLock<()> = OnceLock::new();
 
-/// Takes what the service manager gave to this process. The descriptors are owned from then on, so
-/// it is called once, before anything else could use their numbers.
-pub fn inherit() -> Inherited {
+/// Takes over the stored listeners of the service manager. The descriptors are owned from then on,
+/// so this must be called once, before other code can use their numbers.
+pub fn take_stored_listeners() -> Inherited {
     let mut listeners = HashMap::new();
     let given = match sd_notify::listen_fds_with_names(false) {
         Ok(given) => given,
@@ -37,31 +37,31 @@ pub fn inherit() -> Inherited {
         }
     };
     for (number, name) in given {
-        // SAFETY: the service manager opened these for us, and nobody else in the process uses them:
-        // nothing has been opened by number.
+        // SAFETY: the service manager opened these descriptors for us, and no other code of the
+        // process owns them: nothing has been opened by number.
         let socket = TcpListener::from(unsafe { OwnedFd::from_raw_fd(number) });
         match usable(&socket) {
             Some(address) => {
                 listeners.insert(address, socket);
             }
-            // Closed here, and no longer kept for us.
+            // Closed here, and removed from the store.
             None => forget(&name),
         }
     }
     Inherited(listeners)
 }
 
-/// What [`inherit`] found.
+/// The listeners that [`take_stored_listeners`] found.
 #[derive(Debug, Default)]
 pub struct Inherited(HashMap<SocketAddr, TcpListener>);
 
 impl Inherited {
-    /// Could these bindings be listened on? Not examined where listeners were kept, which may be in
-    /// the way of each other.
+    /// Can these bindings be listened on? Not checked if listeners were stored, because those would
+    /// be in the way.
     ///
     /// # Errors
     /// Usually another program listens there.
-    pub fn lets_listen(&self, bindings: &[Binding]) -> Result<(), ListenError> {
+    pub fn may_listen(&self, bindings: &[Binding]) -> Result<(), ListenError> {
         if !self.0.is_empty() {
             return Ok(());
         }
@@ -69,7 +69,7 @@ impl Inherited {
     }
 }
 
-/// The address of a socket that listens as we would.
+/// The address of a socket that listens as our own listeners do.
 fn usable(socket: &TcpListener) -> Option<SocketAddr> {
     let address = socket.local_addr().ok()?;
     let socket = SockRef::from(socket);
@@ -82,27 +82,27 @@ impl StoredListeners {
         Self(Mutex::new(listeners))
     }
 
-    /// The listener of this address, where there is one.
+    /// The listener of this address, if there is one.
     pub(super) fn take(&self, address: SocketAddr) -> Option<TcpListener> {
         self.0.lock().remove(&address)
     }
 
-    /// Ends those that are not wanted any more. This comes before other addresses are bound: a kept
-    /// wildcard would be in the way of one of its own addresses. The service manager has the socket
-    /// as well and lets go of it later, so it is shut down here.
+    /// Ends listeners that are not needed. Must run before other addresses are bound: a stored
+    /// wildcard would prevent the binding of its own addresses. The service manager has the socket
+    /// too and closes it later, so the socket is shut down here.
     pub(super) fn end_others(&self, is_wanted: impl Fn(&SocketAddr) -> bool) {
         let mut kept = self.0.lock();
         for (address, listener) in kept.extract_if(|address, _| !is_wanted(address)) {
-            // It fails where the socket is not listening any more.
+            // This fails if the socket does not listen any longer.
             let _ = SockRef::from(&listener).shutdown(Shutdown::Both);
-            give_up(address);
+            remove_from_store(address);
         }
     }
 }
 
-/// Has the service manager keep a listener. It tells one that it has from others by itself.
-pub(super) fn keep(address: SocketAddr, listener: impl AsFd) {
-    // With the socket alone we cannot tell whether its store is on: then a listener that is not shut
+/// Stores a listener in the service manager, which recognises a listener that it has already.
+pub(super) fn store_listener(address: SocketAddr, listener: impl AsFd) {
+    // The socket does not show whether the store is on. If it is off, a listener that is not shut
     // down is closed with the process, a moment later.
     if std::env::var_os("NOTIFY_SOCKET").is_none() {
         return;
@@ -113,16 +113,16 @@ pub(super) fn keep(address: SocketAddr, listener: impl AsFd) {
         Ok(()) => {
             let _ = KEEPS.set(());
         }
-        Err(error) => debug!(%address, %error, "the service manager does not keep a listener"),
+        Err(error) => debug!(%address, %error, "the service manager did not store a listener"),
     }
 }
 
-/// Has the service manager keep a listener no longer.
-pub(super) fn give_up(address: SocketAddr) {
+/// Removes a listener from the store.
+pub(super) fn remove_from_store(address: SocketAddr) {
     forget(&name(address));
 }
 
-/// Are listeners kept, so that they must go on listening when the daemon ends?
+/// Are listeners stored, so that they must go on listening when the daemon ends?
 pub(super) fn are_kept() -> bool {
     KEEPS.get().is_some()
 }
@@ -130,23 +130,23 @@ pub(super) fn are_kept() -> bool {
 fn forget(name: &str) {
     let state = [NotifyState::FdStoreRemove, NotifyState::FdName(name)];
     if let Err(error) = sd_notify::notify(false, &state) {
-        debug!(name, %error, "the service manager was not told to close a listener");
+        debug!(name, %error, "cannot tell the service manager to close a listener");
     }
 }
 
-/// The name in the store. A colon separates names there.
+/// The name in the store. In the store, a colon separates names.
 fn name(address: SocketAddr) -> String {
     address.to_string().replace(':', "_")
 }
 
-/// Tells the service manager what the daemon does: `Type=notify` of the unit.
-pub fn tell(state: NotifyState<'_>) {
+/// Tells the service manager the state of the daemon: `Type=notify` of the unit.
+pub fn notify(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(false, &[state]) {
-        debug!(%error, "the service manager was not told the state");
+        debug!(%error, "cannot tell the service manager the state");
     }
 }
 
-/// A listener that goes on as one of ours.
+/// Prepares a stored listener for use.
 pub(super) fn prepare(listener: TcpListener) -> io::Result<tokio::net::TcpListener> {
     listener.set_nonblocking(true)?;
     tokio::net::TcpListener::from_std(listener)
@@ -157,7 +157,7 @@ mod tests {
     use crate::kept::*;
 
     #[test]
-    fn only_what_listens_as_we_would_is_usable() {
+    fn only_sockets_that_listen_as_ours_are_usable() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         assert_eq!(usable(&listener), Some(address));
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_wildcard_makes_room_for_an_address() {
+    fn a_stored_wildcard_does_not_prevent_a_binding() {
         let bind = |address: SocketAddr| {
             let socket = socket2::Socket::new(
                 socket2::Domain::IPV4,
@@ -182,7 +182,7 @@ mod tests {
         };
         let wildcard = bind("0.0.0.0:0".parse().unwrap()).unwrap();
         let port = wildcard.local_addr().unwrap().port();
-        // The service manager's.
+        // The copy of the service manager.
         let _other_owner = wildcard.try_clone().unwrap();
         let exact = SocketAddr::from(([127, 0, 0, 1], port));
         assert!(bind(exact).is_err());
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_listener_is_taken_once() {
+    fn a_stored_listener_is_used_once() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let kept = StoredListeners::new(Inherited(HashMap::from([(address, listener)])));

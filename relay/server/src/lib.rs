@@ -1,13 +1,14 @@
-//! Listens, admits, and drives a session with bytes and a clock.
+//! Listens, admits, and drives sessions with octets and a clock.
 //!
-//! This module decides how many connections there are and when they end with the daemon. Which
-//! connector a connection belongs to is for [`relay_kernel::classifier`], what is said on it for
-//! [`relay_session`], what becomes of a message for [`relay_queue`].
+//! This module decides how many connections there are and when they end with the daemon.
+//! [`relay_kernel::classifier`] classifies connections, [`relay_session`] speaks SMTP, and
+//! [`relay_queue`] keeps messages.
 //!
-//! [`listener`] accepts, [`new_connection`] begins a session, [`admission`] counts, [`driver`] performs what a session asks for on a
-//! [`transport`], [`inquiries`] finds out what decisions need to know, [`rates`] keeps count of
-//! messages, [`logons`] of failed logons, [`refusals`] says which refusals are recorded, [`tls`] keeps the certificates, [`record`] writes the log line, [`protocol_log`] those of
-//! connectors that want more of them.
+//! [`listener`] accepts, [`new_connection`] begins a session, [`admission`] counts connections,
+//! [`driver`] performs the actions of a session on a [`transport`], and [`inquiries`] answers the
+//! inquiries of decisions. [`rates`] counts messages, [`logons`] failed logons, and [`refusals`]
+//! decides which refusals are recorded. [`tls`] has the certificates, [`record`] writes the log line
+//! of a session, and [`protocol_log`] the lines of verbose connectors.
 
 mod admission;
 pub mod back_pressure;
@@ -73,49 +74,49 @@ pub use self::listener::{ListenError, addresses, is_free};
 pub struct Server {
     shared: Arc<Shared>,
     listeners: Mutex<HashMap<SocketAddr, Listening>>,
-    /// Those that we listen on and that the host did not have at the last look.
+    /// Addresses with listeners that the host did not have at the last check.
     absent: Mutex<BTreeSet<SocketAddr>>,
     credentials: Mutex<Option<TlsCredentials>>,
     kept: StoredListeners,
-    /// Told to every session when the daemon stops.
+    /// Tells every session that the daemon stops.
     stop: watch::Sender<Stop>,
 }
 
-/// What sessions are told of the end of the daemon.
+/// The end of the daemon, as sessions see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Stop {
-    /// There is none.
+    /// The daemon runs.
     No,
-    /// After the message that is on its way.
+    /// End after the message that is being received.
     Gently,
-    /// Now.
+    /// End now.
     AtOnce,
 }
 
-/// Addresses that are bound and not listened to yet.
+/// Addresses that are bound but not listened to yet.
 pub struct PreparedServer {
     wanted: Vec<SocketAddr>,
     sockets: Vec<(SocketAddr, TcpListener)>,
 }
 
-/// What every connection needs.
+/// The resources of every connection.
 struct Shared {
     classifier: Arc<Classifier>,
     queue: Queue,
     counts: Arc<Counts>,
     tracker: Tracker,
     handshakes: ArcSwap<ServerHandshakes>,
-    /// Whom the checks of mail from strangers ask.
+    /// The servers for the checks of foreign mail.
     checks: ArcSwap<Checks>,
     admission: Arc<Admission>,
     back_pressure: Arc<BackPressure>,
     rates: MessageRates,
     logon_failures: LogonFailures,
-    /// Which refusals are recorded.
+    /// Decides which refusals are recorded.
     refusals: RefusalRecorder,
     recipients: RecipientLookups,
     session_ids: SessionIds,
-    /// A permit for each session that may exist at once.
+    /// A permit for each possible session.
     sessions: Arc<Semaphore>,
 }
 
@@ -154,23 +155,23 @@ impl Server {
         }
     }
 
-    /// With listeners that the service manager has kept.
+    /// A server with listeners that the service manager has stored.
     #[must_use]
     pub fn with_listeners(self, inherited: Inherited) -> Self {
         Self { kept: StoredListeners::new(inherited), ..self }
     }
 
-    /// What handshakes are done with from now on. Sessions that are encrypted go on as they are.
+    /// Sets the credentials of handshakes. Encrypted sessions continue unchanged.
     pub fn set_credentials(&self, credentials: TlsCredentials) {
         self.shared.handshakes.store(credentials.handshakes());
         *self.credentials.lock() = Some(credentials);
     }
 
-    /// Takes what has changed of the certificates on disk. Reads files.
+    /// Loads certificates that have changed on disk. Reads files.
     pub fn renew_credentials(&self) {
         let mut credentials = self.credentials.lock();
         if let Some(credentials) = &mut *credentials
-            && credentials.look()
+            && credentials.check_for_renewal()
         {
             self.shared.handshakes.store(credentials.handshakes());
         }
@@ -182,13 +183,13 @@ impl Server {
         credentials.as_ref().map(TlsCredentials::status).unwrap_or_default()
     }
 
-    /// Whom the checks of mail from strangers ask from now on. Until it is said, nobody.
+    /// Sets the servers for the checks of foreign mail. Without a call there are none.
     pub fn set_checks(&self, checks: Checks) {
         self.shared.checks.store(Arc::new(checks));
     }
 
-    /// Listens where these rules want it, and nowhere else. Sessions go on. To be called within
-    /// the runtime that shall carry the sessions.
+    /// Listens on the addresses of these rules, and on no others. Sessions continue. Must be called
+    /// within the runtime of the sessions.
     ///
     /// # Errors
     /// An address cannot be listened on. Then nothing has changed.
@@ -197,8 +198,8 @@ impl Server {
         Ok(())
     }
 
-    /// Binds what these rules want and is not bound yet: the part of [`Server::listen`] that can
-    /// fail. Connections to it wait. Dropped, nothing has changed.
+    /// Binds the addresses of these rules that are not bound yet: the part of [`Server::listen`]
+    /// that can fail. Connections to them wait. If the result is dropped, nothing has changed.
     ///
     /// # Errors
     /// An address cannot be listened on.
@@ -218,37 +219,40 @@ impl Server {
         Ok(PreparedServer { wanted, sockets })
     }
 
-    /// Listens to what was prepared, and no longer to what is not wanted.
+    /// Listens on the prepared addresses, and stops listening on addresses that are not needed.
     pub fn listen_to(&self, PreparedServer { wanted, sockets }: PreparedServer) {
         let mut listeners = self.listeners.lock();
         for (address, listening) in listeners.extract_if(|address, _| !wanted.contains(address)) {
             listening.end();
-            kept::give_up(address);
+            kept::remove_from_store(address);
             tracing::info!(%address, "no longer listening");
         }
         for (address, socket) in sockets {
-            kept::keep(address, &socket);
+            kept::store_listener(address, &socket);
             let listening =
                 Listening::begin(socket, Arc::clone(&self.shared), self.stop.subscribe());
             listeners.insert(address, listening);
             tracing::info!(%address, "listening");
         }
         drop(listeners);
-        self.look_at_addresses();
+        self.check_addresses();
     }
 
-    /// Looks which of the addresses that we listen on the host has, and logs what has changed. They
-    /// are bound either way: connections are served as soon as an address comes.
-    pub fn look_at_addresses(&self) {
+    /// Checks which of our addresses the host has, and logs changes. All addresses stay bound:
+    /// connections are served as soon as the address appears.
+    pub fn check_addresses(&self) {
         let listening: Vec<_> = {
             let listeners = self.listeners.lock();
             listeners.keys().copied().collect()
         };
-        let absent: BTreeSet<_> =
-            listening.iter().copied().filter(|&address| !listener::is_here(address)).collect();
+        let absent: BTreeSet<_> = listening
+            .iter()
+            .copied()
+            .filter(|&address| !listener::host_has_address(address))
+            .collect();
         let mut before = self.absent.lock();
         for address in absent.difference(&before) {
-            tracing::warn!(%address, "the host does not have this address now; connections are served when it comes");
+            tracing::warn!(%address, "the host does not have this address now; connections are served when the address appears");
         }
         for address in before.difference(&absent).filter(|address| listening.contains(address)) {
             tracing::info!(%address, "the host has this address now");
@@ -256,9 +260,9 @@ impl Server {
         *before = absent;
     }
 
-    /// Addresses that we listen on and that the host does not have now.
+    /// Addresses that we listen on but the host does not have now.
     pub fn absent_addresses(&self) -> Vec<SocketAddr> {
-        self.look_at_addresses();
+        self.check_addresses();
         self.absent.lock().iter().copied().collect()
     }
 
@@ -267,23 +271,22 @@ impl Server {
         &self.shared.tracker
     }
 
-    /// What keeps mail away while this host is short of something: to be metered by the caller.
+    /// The levels of back pressure. The caller measures the resources.
     pub fn back_pressure(&self) -> &Arc<BackPressure> {
         &self.shared.back_pressure
     }
 
-    /// Whom servers know: what they are asked for sessions, and have said.
+    /// The recipients that servers know: the answers of their servers.
     pub fn recipients(&self) -> &RecipientLookups {
         &self.shared.recipients
     }
 
-    /// How many sessions there are.
+    /// The number of sessions.
     pub fn sessions(&self) -> u64 {
         self.shared.admission.connections()
     }
 
-    /// Finds out what a decision needs to know, as for a session of this client. What an answer
-    /// would be paid for with is only looked at.
+    /// Answers an inquiry as for a session of this client. Limits are read but not charged.
     pub async fn find_out(
         &self,
         inquiry: Inquiry,
@@ -305,10 +308,10 @@ impl Server {
         answer.unwrap_or(unanswered)
     }
 
-    /// How this host stands for a client that connects now. A place is taken and given back for it.
+    /// The state of this host for a client that connects now. Admits and releases a connection.
     pub fn host_state(&self, local: SocketAddr, client: ClientAddress) -> HostState {
         let shared = &self.shared;
-        // Not by the classifier, which would count a connection.
+        // Do not use the classifier, which would count a connection.
         let rules = shared.classifier.rules();
         let chosen = match rules.table.classify(local, client) {
             TableMatch::Connector { connector: id, range } => rules
@@ -337,8 +340,8 @@ impl Server {
         }
     }
 
-    /// How far the limits are used up that another connection of `client` would meet.
-    /// `range` is the one of the connector that contains it.
+    /// The use of the limits that apply to another connection of `client`. `range` is the range of
+    /// the connector that contains the client.
     pub fn limits_of(
         &self,
         id: ConnectorId,
@@ -349,15 +352,14 @@ impl Server {
         self.shared.admission.uses(id, limits, range, client.ip())
     }
 
-    /// Stops listening, tells every session, and waits until they have ended, `limit` at most.
-    /// Sessions that have not ended by then are told so and end, and nothing of their unfinished
-    /// messages is kept. A message that the queue is asked to keep may be kept: its session has the
-    /// time until the runtime ends.
+    /// Stops listening, tells every session, and waits at most `limit` for their end. Remaining
+    /// sessions are told to end, and their unfinished messages are dropped. A message that the
+    /// queue is storing may be stored: its session has time until the runtime ends.
     pub async fn drain(&self, limit: Duration) {
         let listeners = std::mem::take(&mut *self.listeners.lock());
         for listening in listeners.into_values() {
             match kept::are_kept() {
-                true => listening.leave(),
+                true => listening.stop_accepting(),
                 false => listening.end(),
             }
         }
@@ -365,14 +367,17 @@ impl Server {
         if self.ended_within(limit).await {
             return;
         }
-        tracing::warn!(sessions = self.sessions(), "sessions did not end in time and are cut off");
+        tracing::warn!(sessions = self.sessions(), "sessions did not end in time; closing them");
         self.stop.send_replace(Stop::AtOnce);
         if !self.ended_within(limits::SESSION_CUT_OFF).await {
-            tracing::warn!(sessions = self.sessions(), "sessions lose their connection");
+            tracing::warn!(
+                sessions = self.sessions(),
+                "closing the connections of remaining sessions"
+            );
         }
     }
 
-    /// Have all sessions ended before `limit` is over?
+    /// Do all sessions end within `limit`?
     async fn ended_within(&self, limit: Duration) -> bool {
         let all = u32::try_from(SESSIONS).unwrap_or(u32::MAX);
         tokio::time::timeout(limit, self.shared.sessions.acquire_many(all)).await.is_ok()

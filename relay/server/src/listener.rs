@@ -1,4 +1,4 @@
-//! Where we listen, and how connections are accepted.
+//! The addresses on which we listen, and the acceptance of connections.
 
 use std::collections::HashMap;
 use std::io;
@@ -27,21 +27,21 @@ pub struct ListenError {
 }
 
 /// The addresses to listen on. A wildcard covers every other binding of its family and port: the
-/// system would not let both be bound, and a connection tells its own address.
+/// system would not bind both, and a connection knows its local address.
 pub fn addresses(bindings: &[Binding]) -> Vec<SocketAddr> {
     let covered =
         |binding: &Binding| !binding.is_wildcard() && bindings.contains(&binding.wildcard());
     bindings.iter().filter(|binding| !covered(binding)).map(|binding| binding.address()).collect()
 }
 
-/// Do a wildcard and an address meet here? Both cannot be bound by usual means.
+/// Do a wildcard and an address overlap? The system does not bind both.
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     one.is_ipv4() == other.is_ipv4()
         && one.port() == other.port()
         && (one.ip().is_unspecified() || other.ip().is_unspecified())
 }
 
-/// A socket that listens, and the task that accepts on it.
+/// A listening socket, and the task that accepts on it.
 pub(super) struct Listening {
     socket: Arc<TcpListener>,
     accepting: JoinHandle<()>,
@@ -60,21 +60,21 @@ impl Listening {
         Self { socket, accepting }
     }
 
-    /// Stops accepting. The service manager has the socket too: clients wait for the next daemon.
-    pub(super) fn leave(self) {
+    /// Stops accepting. The service manager keeps the socket: clients wait for the next daemon.
+    pub(super) fn stop_accepting(self) {
         self.accepting.abort();
     }
 
-    /// Stops listening at once. The task lets go of its socket a moment later, which would be in
-    /// the way of whoever binds the address next.
+    /// Stops listening at once. The task closes its socket a moment later, which would prevent a
+    /// new binding of the address.
     pub(super) fn end(self) {
         self.accepting.abort();
-        // It fails when the socket is not listening any more.
+        // This fails if the socket does not listen any longer.
         let _ = SockRef::from(&*self.socket).shutdown(Shutdown::Both);
     }
 }
 
-/// Goes on listening on `address` with a socket of the daemon before.
+/// Continues to listen on `address` with a socket of the previous daemon.
 pub(super) fn resume(
     address: SocketAddr,
     socket: std::net::TcpListener,
@@ -92,19 +92,19 @@ fn socket_for(address: SocketAddr) -> io::Result<Socket> {
         // A binding has one family; 0.0.0.0 is a binding of its own.
         socket.set_only_v6(true)?;
     }
-    // An address may come after us: from DHCP, or with the interface or the virtual address that
-    // it belongs to.
+    // An address may appear later than the daemon: from DHCP, or with its interface or virtual
+    // address.
     if address.is_ipv6() {
         socket.set_freebind_v6(true)?;
     } else {
         socket.set_freebind_v4(true)?;
     }
-    // A daemon that starts again need not wait for old connections.
+    // A restarted daemon must not wait for old connections.
     socket.set_reuse_address(true)?;
     Ok(socket)
 }
 
-/// Could a daemon listen on `address` now? No client notices the question.
+/// Could a daemon listen on `address` now? Clients do not notice the test.
 ///
 /// # Errors
 ///
@@ -114,8 +114,8 @@ pub fn is_free(address: SocketAddr) -> Result<(), ListenError> {
     bound.map_err(|source| ListenError { address, source })
 }
 
-/// Begins to listen on `address`. Listeners that overlap it are about to end, and until then both
-/// are bound, so that there is no moment without one.
+/// Begins to listen on `address`. Overlapping listeners end soon; until then both are bound, so
+/// that a listener exists at every moment.
 pub(super) fn bind(
     address: SocketAddr,
     before: &HashMap<SocketAddr, Listening>,
@@ -126,13 +126,13 @@ pub(super) fn bind(
             .filter(|(other, _)| overlap(address, **other))
             .map(|(_, listening)| SockRef::from(&*listening.socket))
     };
-    // Linux binds both where both say so, for one user only. It is taken back below: a second
-    // instance shall be told that the port is taken.
+    // Linux binds both sockets if both have this option and the same user. The option is reset
+    // below: a second daemon must be told that the port is in use.
     let share = |share| overlapping().try_for_each(|socket| socket.set_reuse_port(share));
     let socket = || {
         let socket = socket_for(address)?;
         socket.set_nonblocking(true)?;
-        // Accepted sockets have it from this one.
+        // Accepted sockets inherit the option.
         socket.set_send_buffer_size(SEND_BUFFER_OCTETS)?;
         share(true)?;
         socket.set_reuse_port(overlapping().next().is_some())?;
@@ -148,8 +148,9 @@ pub(super) fn bind(
     }
 }
 
-/// Does this host have the address now? A socket that may not be bound otherwise tells.
-pub(super) fn is_here(address: SocketAddr) -> bool {
+/// Does this host have the address now? A socket without the option above can only be bound if it
+/// has.
+pub(super) fn host_has_address(address: SocketAddr) -> bool {
     let any_port = SocketAddr::new(address.ip(), 0);
     match UdpSocket::bind(any_port) {
         Ok(_) => true,
@@ -160,8 +161,8 @@ pub(super) fn is_here(address: SocketAddr) -> bool {
 /// Pauses after failures to accept.
 const PAUSES: BackOff = BackOff { first: ACCEPT_PAUSE, longest: LONGEST_ACCEPT_PAUSE };
 
-/// Accepts until the daemon stops. A permit is taken first: connections beyond the limit wait in
-/// the system's queue and cost us nothing.
+/// Accepts until the daemon stops. Acquires a permit first: connections beyond the limit wait in
+/// the system's queue and use no memory of ours.
 async fn accept(listener: Arc<TcpListener>, shared: Arc<Shared>, stop: watch::Receiver<Stop>) {
     let mut failures = 0_u32;
     loop {
@@ -173,12 +174,12 @@ async fn accept(listener: Arc<TcpListener>, shared: Arc<Shared>, stop: watch::Re
                 let (shared, stop) = (Arc::clone(&shared), stop.clone());
                 NewConnection { stream, shared, stop, permit }.start(remote);
             }
-            // `Listening::end` was faster than its abort.
+            // `Listening::end` came before the abort.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
-            // That connection is gone; the next one may be well.
+            // This connection has ended; the next one may work.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                // Usually no file descriptor is left. Sessions that end give some back.
+                // Usually no file descriptor is left. Sessions that end release some.
                 let pause = PAUSES.pause(failures);
                 tracing::warn!(%error, ?pause, "cannot accept");
                 drop(permit);

@@ -1,14 +1,15 @@
-//! How many failed logons each source may still have.
+//! How many failed logons may a source still have?
 //!
-//! `max_logon_failures` bounds the guesses of one session, and a client may have many sessions. Here
-//! failures are counted for the source over all its connections: an IPv4 address, the /64 of an IPv6
-//! address, and its /48 with a higher limit. Beyond the limit every logon from there is put off, the
-//! right password included, until time has passed; a success gives nothing back, or a guesser with one
-//! account could go on for ever. Users are not locked: they log on from elsewhere all the while.
+//! `max_logon_failures` limits the guesses of one session, but a client may have many sessions.
+//! Here failures are counted for the source over all its connections: an IPv4 address, the /64 of
+//! an IPv6 address, and its /48 with a higher limit. Beyond the limit every logon from the source
+//! is deferred for a time, even with the right password. A success does not reset the count,
+//! because an attacker with one account could go on for ever. Users are not locked: they can log on
+//! from elsewhere.
 //!
-//! A bucket of [`LOGON_FAILURES_PER_SOURCE`] tokens, of which one comes back in each
-//! [`LOGON_FAILURE_INTERVAL`], so that a device with an old password that tries now and then never
-//! runs out. It owns no clock.
+//! A bucket of [`LOGON_FAILURES_PER_SOURCE`] tokens, of which one returns in each
+//! [`LOGON_FAILURE_INTERVAL`], so that a device with an old password that tries now and then is
+//! never deferred. The module has no clock.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -21,7 +22,7 @@ use parking_lot::Mutex;
 use relay_common::address::Address;
 use relay_host::ttl_cache::TtlCache;
 
-/// When the bucket of each network is full again. There are [`LOGON_FAILURE_BUCKETS`] at most.
+/// The time at which the bucket of each network is full again. At most [`LOGON_FAILURE_BUCKETS`].
 #[derive(Debug)]
 pub(super) struct LogonFailures(Mutex<Buckets>);
 
@@ -35,7 +36,7 @@ impl Default for LogonFailures {
 }
 
 impl LogonFailures {
-    /// A logon from here has failed. True where it is the one after which further ones are refused.
+    /// Counts a failed logon. Returns true if further logons are deferred from now on.
     pub(super) fn failed(&self, now: Instant, remote: IpAddr) -> bool {
         let mut buckets = self.0.lock();
         let mut is_last = false;
@@ -48,7 +49,7 @@ impl LogonFailures {
         is_last
     }
 
-    /// Are logons from here put off now?
+    /// Are logons from this address deferred now?
     pub(super) fn refuses(&self, now: Instant, remote: IpAddr) -> bool {
         let buckets = self.0.lock();
         let is_used_up = |(network, most)| {
@@ -63,7 +64,7 @@ fn is_used_up(now: Instant, full: Instant, most: u32) -> bool {
     full.saturating_duration_since(now) > LOGON_FAILURE_INTERVAL * (most - 1)
 }
 
-/// What a failure counts for, with the limit of each.
+/// All units for which a failure counts, with their limits.
 fn networks(remote: IpAddr) -> impl Iterator<Item = ((Address, u32), u32)> {
     let address = Address::from(remote);
     let source = ((address.source(), 64), LOGON_FAILURES_PER_SOURCE);
@@ -80,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_runs_out_and_others_do_not() {
+    fn the_limit_of_one_source_does_not_affect_others() {
         let failures = LogonFailures::default();
         let now = Instant::now();
         let guesser = address("192.0.2.7");
@@ -93,7 +94,7 @@ mod tests {
         assert!(!failures.failed(now, guesser), "it is told once");
         assert!(failures.refuses(now, address("::ffff:192.0.2.7")));
         assert!(!failures.refuses(now, address("192.0.2.8")));
-        // More failures do not make it longer.
+        // More failures do not extend the time.
         let later = now + LOGON_FAILURE_INTERVAL;
         assert!(!failures.refuses(later, guesser));
         failures.failed(later, guesser);
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_64s_of_one_customer_run_out_together() {
+    fn the_64s_of_one_customer_share_a_limit() {
         let failures = LogonFailures::default();
         let now = Instant::now();
         for site in 0..LOGON_FAILURES_PER_NETWORK {

@@ -31,7 +31,7 @@ pub(super) struct NewConnection {
 impl NewConnection {
     /// Begins the session of the connection, or refuses it.
     pub(super) fn start(self, remote: SocketAddr) {
-        // It fails when the peer has gone already.
+        // This fails if the peer has disconnected already.
         let Ok(local) = self.stream.local_addr() else { return };
         let connection = Connection::accepted(local, remote);
         if self.is_from_proxy(&connection) {
@@ -54,11 +54,11 @@ impl NewConnection {
             Ok(ProxyHeader::Client(client)) => connection.through_proxy(client),
             Ok(ProxyHeader::Own) => connection,
             Err(ProxyHeaderError::Probe) => {
-                tracing::debug!(%proxy, %local, "probe of a proxy");
+                tracing::debug!(%proxy, %local, "health check of a proxy");
                 return self.shared.counts.probe(ConnectorId::NONE);
             }
             Err(error) => {
-                tracing::warn!(%proxy, %local, %error, "a connection from a proxy is closed");
+                tracing::warn!(%proxy, %local, %error, "closing a connection from a proxy");
                 return self.shared.counts.connection_refused(ConnectorId::NONE);
             }
         };
@@ -94,7 +94,7 @@ impl NewConnection {
                 return;
             }
         };
-        // Each reply is written whole. To wait for more octets would only delay it.
+        // Each reply is written as a whole. To wait for more octets would only delay it.
         let _ = stream.set_nodelay(true);
         let rules = Arc::clone(&classification.rules);
         let is_probe =

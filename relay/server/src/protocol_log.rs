@@ -1,7 +1,7 @@
-//! The protocol log: what sessions of verbose connectors said and heard, a line of the log each.
+//! The protocol log: commands and replies of sessions on verbose connectors, one log line each.
 //!
-//! What is in it is for [`relay_session`]; this module gives each line its session, its place
-//! in it, and its ends.
+//! [`relay_session`] decides the content; this module adds the session, the sequence number and the
+//! addresses to each line.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,11 +9,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use relay_connector::Connection;
 use relay_session::{ProtocolEvent, ProtocolRecord};
 
-/// The target of its lines. `protocol_logging_level` alone decides about them: `log.level` does not
-/// hold for it.
+/// The target of the lines. Only `protocol_logging_level` applies to them, not `log.level`.
 pub const TARGET: &str = "relay::protocol";
 
-/// Names sessions: no two of a host have the same name, unless its clock was set back.
+/// Names sessions: names on one host are unique, unless its clock was set back.
 pub(super) struct SessionIds {
     next: AtomicU64,
 }
@@ -21,12 +20,12 @@ pub(super) struct SessionIds {
 /// The protocol log of one session.
 pub(super) struct ProtocolLogWriter {
     session_id: u64,
-    /// Lines that have been written.
+    /// The number of written lines.
     written: u64,
 }
 
 impl Default for SessionIds {
-    /// The second of the start, then a number that counts on.
+    /// Starts with the second of the start; then counts on.
     fn default() -> Self {
         let start = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         Self { next: AtomicU64::new(start << 32) }
@@ -34,14 +33,14 @@ impl Default for SessionIds {
 }
 
 impl SessionIds {
-    /// The log of one more session.
+    /// The log of a new session.
     pub(super) fn next(&self) -> ProtocolLogWriter {
         ProtocolLogWriter { session_id: self.next.fetch_add(1, Ordering::Relaxed), written: 0 }
     }
 }
 
 impl ProtocolLogWriter {
-    /// The session's name, if anything was written of it.
+    /// The session's name, if a line was written.
     pub(super) fn session_id(&self) -> Option<String> {
         (self.written > 0).then(|| self.name())
     }
@@ -67,7 +66,7 @@ impl ProtocolLogWriter {
         self.written += 1;
     }
 
-    /// The session knows neither its range nor the proxy before it, so this is not from it.
+    /// Written here, because the session knows neither its range nor its proxy.
     pub(super) fn connected(&mut self, connector: &str, connection: &Connection, range: &str) {
         let proxy = connection
             .proxy()
@@ -78,7 +77,7 @@ impl ProtocolLogWriter {
         self.write(connector, connection, &ProtocolRecord { event, data });
     }
 
-    /// What [`Self::session_id`] is made of, whether or not anything was written.
+    /// The number in [`Self::session_id`], even if no line was written.
     pub(super) fn number(&self) -> u64 {
         self.session_id
     }

@@ -1,6 +1,6 @@
 //! Reads the PROXY header with which a connection from a proxy begins, and bounds its time.
 //!
-//! What the octets say is for [`relay_smtp::proxy`].
+//! [`relay_smtp::proxy`] parses the octets.
 
 use std::io;
 
@@ -16,7 +16,7 @@ use tokio::time::timeout;
 pub(super) enum ProxyHeaderError {
     #[error(transparent)]
     Malformed(#[from] ProxyError),
-    /// A health check ends the connection without a word.
+    /// A health check ends the connection without an octet.
     #[error("the connection ended before its first octet")]
     Probe,
     #[error("the header did not arrive within {PROXY_HEADER_WAIT:?}")]
@@ -25,11 +25,11 @@ pub(super) enum ProxyHeaderError {
     Io(#[from] io::Error),
 }
 
-/// Reads the header, and nothing behind it.
+/// Reads the header, and no octet after it.
 ///
 /// # Errors
 ///
-/// The header is malformed or did not come.
+/// The header is malformed or did not arrive.
 pub(super) async fn read(stream: &mut TcpStream) -> Result<ProxyHeader, ProxyHeaderError> {
     let header = timeout(PROXY_HEADER_WAIT, read_all(stream)).await;
     header.unwrap_or(Err(ProxyHeaderError::Timeout))

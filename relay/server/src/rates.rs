@@ -1,10 +1,10 @@
-//! How many messages each source or user may still begin.
+//! How many messages may a source or user still begin?
 //!
 //! A bucket of `message_rate_limit` tokens for each source and connector, refilled evenly over a
-//! minute: who has been quiet for a minute may send its whole limit at once, and nobody more than
-//! twice of it in any minute. A bucket is one moment, the one at which it will be full again, as
-//! the guard's are. It belongs to the connector and outlives sessions, so that a client gains
-//! nothing by connecting anew. It owns no clock.
+//! minute: a client that was quiet for a minute may send its whole limit at once, and no client can
+//! send more than twice its limit in a minute. A bucket is stored as the moment at which it is full
+//! again, like the guard's buckets. The bucket belongs to the connector and outlives sessions, so
+//! that a client gains nothing by a new connection. The module has no clock.
 
 use std::time::{Duration, Instant};
 
@@ -15,15 +15,15 @@ use relay_connector::ConnectorId;
 use relay_host::ttl_cache::TtlCache;
 use relay_mail::user_name::UserName;
 
-/// When each bucket of all connectors that have a limit is full, [`MESSAGE_RATE_BUCKETS`] at most. A
-/// bucket that is forgotten for want of room is a full one, as after a minute of quiet: who has that
-/// many addresses has that many limits anyway.
+/// The time at which each bucket is full again, over all connectors with a limit. At most
+/// [`MESSAGE_RATE_BUCKETS`]. A bucket that is forgotten for lack of memory counts as full, as after
+/// a quiet minute: a client with that many addresses has that many limits anyway.
 #[derive(Debug)]
 pub(super) struct MessageRates(Mutex<Buckets>);
 
 type Buckets = TtlCache<(ConnectorId, RateSubject), ()>;
 
-/// Whose messages one bucket counts.
+/// The client whose messages a bucket counts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum RateSubject {
     Source(Address),
@@ -40,8 +40,8 @@ impl Default for MessageRates {
 }
 
 impl MessageRates {
-    /// One more message at a limit of so many a minute. False when one of `counted` has none left;
-    /// then none of them pays.
+    /// Counts one more message, with this limit for each minute. Returns false if one of `counted`
+    /// has no token left; then no bucket is charged.
     pub(super) fn take(
         &self,
         now: Instant,
@@ -57,7 +57,7 @@ impl MessageRates {
         true
     }
 
-    /// Would one more message pass now? Nothing is paid.
+    /// Would one more message be allowed now? Charges nothing.
     pub(super) fn allows(
         &self,
         now: Instant,
@@ -69,7 +69,7 @@ impl MessageRates {
     }
 }
 
-/// When each bucket is full again after one more message; `None` where one of them is empty.
+/// The times at which the buckets are full again after one more message; `None` if one is empty.
 fn paid(
     buckets: &Buckets,
     now: Instant,
@@ -118,7 +118,7 @@ mod tests {
         assert!(rates.take(now, HERE, &[source(1)], 1));
         assert!(rates.take(now, HERE, &[source(2)], 1));
         assert!(rates.take(now, ConnectorId(2), &[source(1)], 1));
-        // Who may not for one of two reasons pays for neither.
+        // A message that one bucket refuses is charged to no bucket.
         assert!(!rates.take(now, HERE, &[alice.clone(), source(1)], 1));
         assert!(rates.take(now, HERE, &[alice.clone(), source(3)], 1));
         assert!(!rates.take(now, HERE, &[alice, source(4)], 1));
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_bounded_and_forgets_who_is_quiet_first() {
+    fn the_table_is_bounded_and_forgets_quiet_clients_first() {
         let rates = MessageRates::default();
         let now = Instant::now();
         let most = u32::try_from(MESSAGE_RATE_BUCKETS).unwrap();
@@ -144,7 +144,7 @@ mod tests {
         }
         let later = now + MINUTE;
         assert!(rates.take(later, HERE, &[source(most)], 1));
-        assert_eq!(rates.0.lock().len(), 1, "those that were full again are gone");
+        assert_eq!(rates.0.lock().len(), 1, "full buckets are removed");
         for number in 0..most + 100 {
             rates.take(later, HERE, &[source(number)], 1);
         }

@@ -1,4 +1,4 @@
-//! The log lines of a session, and its part of the counts.
+//! The log lines of a session, and its part of the counters.
 
 use relay_smtp::command::Verb;
 use std::sync::Arc;
@@ -19,18 +19,18 @@ use relay_queue::event::MessageStorage;
 use relay_session::{Decisions, Session, SessionEnding, Summary};
 use relay_tracking::event::{Receipt, RefusalEvent};
 
-/// What is known of a connection beside what its session knows.
+/// The data of a connection that its session does not know.
 pub(super) struct Record {
     classification: Classification,
     protocol_log: ProtocolLogWriter,
     counts: Arc<Counts>,
-    /// The connection is a proxy's own, so that it may be a health check.
+    /// The connection is a proxy's own, so it may be a health check.
     is_probe: bool,
     since: Instant,
     counted: Counted,
 }
 
-/// What of a summary has been counted.
+/// The counted part of a summary.
 #[derive(Clone, Copy, Default)]
 struct Counted {
     messages_accepted: u32,
@@ -40,7 +40,7 @@ struct Counted {
     logons_refused: u32,
 }
 
-/// What is told about a message beside what its session knows.
+/// The data of a message that its session does not know.
 pub(super) struct Keeping {
     pub(super) id: QueueId,
     sender: ReversePath,
@@ -49,7 +49,7 @@ pub(super) struct Keeping {
 }
 
 impl Keeping {
-    /// To be asked for before the commit, which takes all of it.
+    /// Must be called before the commit, which consumes the message.
     pub(super) fn of(incoming: &Incoming) -> Self {
         let sender = incoming.envelope().sender.clone();
         Self { id: incoming.id(), sender, size: incoming.size(), place: incoming.kept() }
@@ -67,18 +67,18 @@ impl Record {
         Self { classification, protocol_log, counts, is_probe, since, counted }
     }
 
-    /// The connection is a proxy's own. If nothing is said on it, it was a health check, which is
-    /// counted and not logged.
+    /// Marks the connection as a proxy's own. If it ends before the first octet, it was a health
+    /// check, which is counted and not logged.
     pub(super) fn expect_probe(&mut self) {
         self.is_probe = true;
     }
 
-    /// The session is that of another client from now on.
+    /// The session belongs to another client from now on.
     pub(super) fn become_client(&mut self, classification: Classification) {
         self.classification = classification;
     }
 
-    /// Begins the protocol log with the connector, where it keeps one.
+    /// Begins the protocol log, if the connector has one, with the connector.
     pub(super) fn write_connected(&mut self, connection: &Connection) {
         let Some(chosen) = &self.classification.connector else { return };
         if chosen.connector.protocol_logging_level == ProtocolLoggingLevel::None {
@@ -89,7 +89,7 @@ impl Record {
         self.protocol_log.connected(connector, connection, &range);
     }
 
-    /// Writes what the session has noted since the last time.
+    /// Writes the new entries of the session's protocol log.
     pub(super) fn write_protocol(&mut self, session: &mut Session) {
         let records = session.take_protocol_records();
         let connector = &session.peer().connector.name;
@@ -98,7 +98,7 @@ impl Record {
         }
     }
 
-    /// Records what the session has refused since the last time.
+    /// Records the new refusals of the session.
     pub(super) fn write_refused(&mut self, session: &mut Session, shared: &Shared) {
         let (refused, left_out) = session.take_refused();
         let tracker = &shared.tracker;
@@ -126,8 +126,8 @@ impl Record {
         }
     }
 
-    /// Counts what happened since the last time, so that `status` is never behind a session. Returns
-    /// the logons that have failed since then.
+    /// Counts the new events, so that `status` is never behind a session. Returns the new failed
+    /// logons.
     pub(super) fn count(&mut self, summary: &Summary) -> u32 {
         let id = self.connector_id();
         let now = Counted {
@@ -156,7 +156,7 @@ impl Record {
         now.logon_failures.saturating_sub(before.logon_failures)
     }
 
-    /// The one line that the log has of a session.
+    /// Writes the log line of the session.
     pub(super) fn write(&self, session: &Session) {
         let (peer, summary) = (session.peer(), session.summary());
         let connection = session.connection();
@@ -166,7 +166,7 @@ impl Record {
         }
         if self.is_probe && summary.is_silent() {
             self.counts.probe(self.connector_id());
-            return tracing::debug!(%remote, %local, "probe of a proxy");
+            return tracing::debug!(%remote, %local, "health check of a proxy");
         }
         let chosen = self.classification.connector.as_ref();
         let range = chosen.and_then(|chosen| chosen.range()).map(tracing::field::display);
@@ -202,7 +202,7 @@ impl Record {
         );
     }
 
-    /// A line for a message whose header section was changed: nothing is taken out without one.
+    /// Logs the changes of a header section: fields are never removed without a log line.
     pub(super) fn write_changes(&self, id: QueueId, changes: &Changes, connection: &Connection) {
         if !changes.is_empty() {
             let session_id = self.protocol_log.session_id();
@@ -212,8 +212,7 @@ impl Record {
         }
     }
 
-    /// What is told about a message that the session has had kept; `answered`, whether its client
-    /// was told so.
+    /// The data of a message that was stored; `answered` tells whether the client got a reply.
     pub(super) fn receipt(
         &self,
         session: &Session,
@@ -242,7 +241,7 @@ impl Record {
         }
     }
 
-    /// On whose behalf the session asks.
+    /// The client of the session's inquiries.
     pub(super) fn asker(&self, session: &Session) -> Asker {
         Asker { connector: self.connector_id(), client: session.connection().client() }
     }

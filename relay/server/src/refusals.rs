@@ -1,9 +1,9 @@
-//! Which refusals are recorded one by one: in the log at INFO, and in the message tracking log.
+//! Which refusals are recorded one by one, in the log at INFO and in the message tracking log?
 //!
-//! A client that is refused comes again, and some are refused thousands of times in a minute. So a
-//! source has a bucket of records for each kind of refusal, and all sources together have one.
-//! Refusals beyond are counted: the next record of the source says how many of its own there were,
-//! and the message tracking log says every minute how many there were of all sources.
+//! A refused client tries again, and some clients are refused thousands of times in a minute. So
+//! each source has a bucket of records for each kind of refusal, and all sources together have one.
+//! Further refusals are counted: the next record of the source has the number of its own, and the
+//! message tracking log has the number of all sources every minute.
 
 use relay_smtp::command::Verb;
 use std::net::IpAddr;
@@ -27,22 +27,22 @@ use relay_tracking::event::RefusalEvent;
 #[derive(Debug)]
 pub(super) struct RefusalRecorder(Mutex<Budget>);
 
-/// What was refused.
+/// The refused request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
-    /// A connection, before anything was said on it.
+    /// A connection, before its first command.
     Connection,
     /// A command, or a message.
     Command,
-    /// A session that came to nothing.
+    /// A session without a message.
     Session,
 }
 
 #[derive(Debug)]
 struct Budget {
-    /// Refusals since the last record, and when the bucket is full again.
+    /// Refusals since the last record, and the time at which the bucket is full again.
     sources: TtlCache<(Address, Kind), u64>,
-    /// When the bucket of all sources is full again, for each kind.
+    /// The time at which the bucket of all sources is full again, for each kind.
     all: [Option<Instant>; 3],
 }
 
@@ -53,7 +53,8 @@ impl Default for RefusalRecorder {
 }
 
 impl RefusalRecorder {
-    /// One more refusal. `Some`: it is recorded, with so many of this source that were not.
+    /// Counts one more refusal. `Some`: record it, with this number of earlier refusals of the
+    /// source that were not recorded.
     fn admit(&self, now: Instant, remote: IpAddr, kind: Kind) -> Option<u64> {
         let mut budget = self.0.lock();
         let key = (Address::from(remote).source(), kind);
@@ -86,7 +87,7 @@ impl RefusalRecorder {
         tracker.tell_refused(|| refusal);
     }
 
-    /// Records a connection that gets no session.
+    /// Records a connection that was refused before its session.
     pub(super) fn record_connection(
         &self,
         tracker: &Tracker,
@@ -118,7 +119,8 @@ impl RefusalRecorder {
     }
 }
 
-/// When a bucket that is full at `full` is full again after one more; `None` where it is empty.
+/// The new time of a bucket that is full at `full`, after one more record; `None` if the bucket is
+/// empty.
 fn one_more(now: Instant, full: Instant, interval: Duration, most: u32) -> Option<Instant> {
     let after = full.max(now) + interval;
     (after - now <= interval * most).then_some(after)

@@ -13,10 +13,10 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-/// Far more than anything here takes.
+/// Much longer than any wait in these tests.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What an idle session of these tests is counted as, at most: the client's name.
+/// The most octets that an idle session of these tests counts as: the client's name.
 const IDLE_OCTETS: u64 = 64;
 
 struct Host {
@@ -82,7 +82,7 @@ fn rules(
 
 const EVERYBODY: &str = "remote_ip_ranges = [\"127.0.0.0/8\"]\n";
 
-/// Tests run side by side, in several processes; each takes an address of 127.2.0.0/16.
+/// Tests run in parallel, in several processes; each uses its own address of 127.2.0.0/16.
 fn address_of_its_own() -> SocketAddr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let [.., high, low] = std::process::id().to_be_bytes();
@@ -118,7 +118,7 @@ impl Client {
         self.reply().await
     }
 
-    /// Up to 354.
+    /// The commands up to 354.
     async fn begin_message(&mut self) {
         assert!(self.reply().await.starts_with("220 "));
         for line in ["EHLO c", "MAIL FROM:<a@b>", "RCPT TO:<c@accepted.example>", "DATA"] {
@@ -153,7 +153,7 @@ async fn a_message_rate_holds_over_connections_and_for_its_source_only() {
 }
 
 #[tokio::test]
-async fn connections_are_turned_away_at_back_pressure_high() {
+async fn connections_are_refused_at_back_pressure_high() {
     let host = Host::start(EVERYBODY);
     let readings = |disk| Readings { values: [Some(disk), None, None, None], refusal: None };
     for (disk, greeting) in [
@@ -162,7 +162,7 @@ async fn connections_are_turned_away_at_back_pressure_high() {
         (95, "421 "),
         (90, "220 "),
     ] {
-        host.server.back_pressure().take(readings(disk));
+        host.server.back_pressure().update(readings(disk));
         let mut client = host.connect().await;
         let reply = client.reply().await;
         assert!(reply.starts_with(greeting), "{disk}: {reply}");
@@ -170,10 +170,10 @@ async fn connections_are_turned_away_at_back_pressure_high() {
     assert_eq!(host.counts.read(ConnectorId(1)).connections_refused, 2);
 }
 
-/// A stranger that sends a long header section slowly holds memory; with the budget used up it is
-/// put off, and messages in files are taken all the same.
+/// A client that slowly sends a long header section holds memory. With the budget used up, such
+/// clients are deferred, and messages in files are still accepted.
 #[tokio::test]
-async fn beyond_the_budget_header_sections_are_put_off_and_bodies_go_to_disk() {
+async fn beyond_the_budget_header_sections_are_deferred_and_bodies_go_to_disk() {
     let host = Host::start(EVERYBODY);
     let memory = host.queue.message_memory();
     memory.set_budget(HEADER_BEYOND_MEMORY as u64);
@@ -200,10 +200,10 @@ async fn beyond_the_budget_header_sections_are_put_off_and_bodies_go_to_disk() {
     assert!(memory.octets() < IDLE_OCTETS);
 }
 
-/// Recipients with long parameters are what a transaction keeps most of. With the budget used up the
-/// first few are taken, further ones are put off, and all of it is given back.
+/// Recipients with long parameters need the most memory of a transaction. With the budget used up,
+/// the first few are accepted, further ones are deferred, and all memory is released.
 #[tokio::test]
-async fn beyond_the_budget_a_few_recipients_are_taken_and_more_are_put_off() {
+async fn beyond_the_budget_a_few_recipients_are_accepted_and_more_are_deferred() {
     let host = Host::start(EVERYBODY);
     let memory = host.queue.message_memory();
     memory.set_budget(64 * 1024);
@@ -224,7 +224,7 @@ async fn beyond_the_budget_a_few_recipients_are_taken_and_more_are_put_off() {
         accepted += 1;
     };
     assert_eq!(refusal, "452 4.3.1 Insufficient system resources");
-    // Half of the budget is this connector's; each recipient takes 500 octets at least.
+    // Half of the budget is this connector's; each recipient needs at least 500 octets.
     assert!((16..64).contains(&accepted), "{accepted}");
     assert!(memory.octets() > 500 * accepted as u64, "{} for {accepted}", memory.octets());
 
@@ -235,7 +235,7 @@ async fn beyond_the_budget_a_few_recipients_are_taken_and_more_are_put_off() {
     for number in 0..5 {
         assert!(other.say(&rcpt(number)).await.starts_with("250 "), "{number}");
     }
-    // The refusal of one recipient costs the message nothing.
+    // The refusal of one recipient does not affect the message.
     client.say("DATA").await;
     let reply = client.say("Subject: x\r\n\r\nhello\r\n.").await;
     assert!(reply.starts_with("250 2.6.0 "), "{reply}");
@@ -244,9 +244,9 @@ async fn beyond_the_budget_a_few_recipients_are_taken_and_more_are_put_off() {
     assert_eq!(memory.octets(), 0);
 }
 
-/// What has come in chunks is held between them as well.
+/// Chunks stay in memory until the header section is complete.
 #[tokio::test]
-async fn beyond_the_budget_a_header_section_in_chunks_is_put_off() {
+async fn beyond_the_budget_a_header_section_in_chunks_is_deferred() {
     let host = Host::start(EVERYBODY);
     let memory = host.queue.message_memory();
     memory.set_budget(HEADER_BEYOND_MEMORY as u64);
@@ -291,7 +291,7 @@ async fn a_message_is_in_the_queue_at_its_250() {
 }
 
 #[tokio::test]
-async fn a_source_over_its_limit_is_turned_away() {
+async fn a_source_over_its_limit_is_refused() {
     let host = Host::start(&format!("{EVERYBODY}max_inbound_connection_per_source = 2\n"));
     let mut first = host.connect().await;
     let mut second = host.connect().await;
@@ -308,7 +308,7 @@ async fn a_source_over_its_limit_is_turned_away() {
 }
 
 #[tokio::test]
-async fn whom_no_connector_takes_is_turned_away() {
+async fn a_client_without_a_connector_is_refused() {
     let host = Host::start("remote_ip_ranges = [\"192.0.2.1\"]\n");
     let mut client = host.connect().await;
     assert_eq!(client.reply().await, "421 4.3.2 Service not available");
@@ -317,7 +317,7 @@ async fn whom_no_connector_takes_is_turned_away() {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_in_the_middle_leaves_nothing() {
+async fn a_client_that_disconnects_within_a_message_leaves_nothing() {
     let host = Host::start(EVERYBODY);
     let mut client = host.connect().await;
     client.begin_message().await;
@@ -328,7 +328,7 @@ async fn a_client_that_goes_in_the_middle_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_stopping_server_finishes_the_message_on_its_way() {
+async fn a_stopping_server_finishes_the_current_message() {
     let host = Host::start(EVERYBODY);
     let mut idle = host.connect().await;
     let mut busy = host.connect().await;
@@ -337,7 +337,7 @@ async fn a_stopping_server_finishes_the_message_on_its_way() {
     let server = Arc::clone(&host.server);
     let draining = tokio::spawn(async move { server.drain(PATIENCE).await });
     assert!(idle.reply().await.starts_with("421 4.3.2 "));
-    assert!(TcpStream::connect(host.address).await.is_err(), "nobody listens any more");
+    assert!(TcpStream::connect(host.address).await.is_err(), "the listener is closed");
     assert!(!draining.is_finished());
     assert!(busy.say(".").await.starts_with("250 2.6.0 "));
     assert!(busy.reply().await.starts_with("421 4.3.2 "));
@@ -347,7 +347,7 @@ async fn a_stopping_server_finishes_the_message_on_its_way() {
 }
 
 #[tokio::test]
-async fn a_stopping_server_waits_no_longer_than_it_is_told() {
+async fn a_stopping_server_waits_no_longer_than_the_limit() {
     let host = Host::start(EVERYBODY);
     let mut client = host.connect().await;
     client.begin_message().await;
@@ -356,7 +356,7 @@ async fn a_stopping_server_waits_no_longer_than_it_is_told() {
 }
 
 #[tokio::test]
-async fn it_listens_where_the_rules_in_force_say() {
+async fn the_server_listens_on_the_bindings_of_the_rules() {
     let mut host = Host::start(EVERYBODY);
     let mut session = host.connect().await;
     assert!(session.reply().await.starts_with("220 "));
@@ -368,7 +368,7 @@ async fn it_listens_where_the_rules_in_force_say() {
     assert!(TcpStream::connect(elsewhere).await.is_ok());
     assert_eq!(session.say("NOOP").await, "250 2.0.0 OK", "sessions go on");
 
-    // Another program has it.
+    // Another program has bound the address.
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = other.local_addr().unwrap();
     let error = host.server.listen(&rules(&mut host.ids, 3, taken, EVERYBODY)).unwrap_err();
@@ -377,7 +377,7 @@ async fn it_listens_where_the_rules_in_force_say() {
 }
 
 #[tokio::test]
-async fn what_was_only_prepared_changes_nothing() {
+async fn prepared_listeners_alone_change_nothing() {
     let mut host = Host::start(EVERYBODY);
     let elsewhere = address_of_its_own();
     let rules_elsewhere = rules(&mut host.ids, 2, elsewhere, EVERYBODY);

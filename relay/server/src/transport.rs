@@ -17,17 +17,17 @@ use tokio_rustls::server::TlsStream;
 
 /// The octets of one connection.
 pub(super) enum ServerStream {
-    /// Given up: the handshake failed.
+    /// Unusable: the handshake failed.
     Gone,
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl ServerStream {
-    /// Reads once and gives the octets to `take`. `Ok(0)`: the client has ended its side.
+    /// Reads once and passes the octets to `take`. `Ok(0)`: the client has ended its side.
     pub(super) async fn read(&mut self, mut take: impl FnMut(&[u8])) -> io::Result<usize> {
         poll_fn(|context| {
-            // On the stack of the poll: an idle connection keeps no buffer.
+            // The buffer is on the stack of the poll, so that an idle connection has none.
             let mut octets = [MaybeUninit::uninit(); READ_OCTETS];
             let mut octets = ReadBuf::uninit(&mut octets);
             ready!(self.poll_read(context, &mut octets))?;
@@ -37,7 +37,7 @@ impl ServerStream {
         .await
     }
 
-    /// Writes all of it.
+    /// Writes all octets.
     pub(super) async fn write(&mut self, octets: &[u8]) -> io::Result<()> {
         match self {
             Self::Gone => Err(io::ErrorKind::NotConnected.into()),
@@ -54,8 +54,8 @@ impl ServerStream {
         !matches!(self, Self::Plain(_))
     }
 
-    /// Does the handshake. After an error, or when this is dropped half way, nothing more can be
-    /// said on the connection.
+    /// Performs the handshake. After an error, or if this is dropped half way, the connection
+    /// cannot be used any longer.
     pub(super) async fn start_tls(&mut self, handshake: &Handshake) -> io::Result<TlsInfo> {
         let Self::Plain(stream) = std::mem::replace(self, Self::Gone) else {
             return Err(io::ErrorKind::NotConnected.into());
@@ -91,13 +91,14 @@ impl ServerStream {
 
 fn describe(stream: &TlsStream<TcpStream>, handshake: &Handshake) -> TlsInfo {
     let (_, connection) = stream.get_ref();
-    // rustls writes TLSv1_3 and TLS13_AES_256_GCM_SHA384; everybody else TLS1.3 and TLS_AES_….
+    // rustls writes TLSv1_3 and TLS13_AES_256_GCM_SHA384; other programs write TLS1.3 and
+    // TLS_AES_….
     let version = connection.protocol_version().and_then(|version| version.as_str());
     let suite = connection.negotiated_cipher_suite();
     let cipher = suite.and_then(|suite| suite.suite().as_str());
     TlsInfo {
         version: version.unwrap_or("TLS").replace("TLSv", "TLS").replace('_', "."),
         cipher: cipher.unwrap_or("unknown").replace("TLS13_", "TLS_"),
-        client: handshake.judge(connection.peer_certificates()),
+        client: handshake.verify_client_certificate(connection.peer_certificates()),
     }
 }

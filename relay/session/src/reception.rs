@@ -5,30 +5,28 @@
 //! passes through at once. A refused message is read to its end first: an earlier reply would make
 //! the rest of it look like commands.
 
+mod framing;
+mod header_section;
+
 use crate::limits::MESSAGE_CHECK_OCTETS;
 use crate::message_parts::MessageWriter;
-use crate::state::{Hello, HelloKind, MessageInput, WaitingForStore};
+use crate::reception::framing::{BodyReader, Framed};
+use crate::state::{Hello, MessageInput, WaitingForStore};
 use crate::{Action, Context, MessageBegun};
 use bytes::{Bytes, BytesMut};
 use relay_mail::queue_id::QueueId;
-use relay_message::authentication_results::AuthservIds;
-use relay_message::author;
 use relay_message::changes::Changes;
 use relay_message::header::{Collected, HeaderCollector};
 use relay_message::identity::Identity;
-use relay_message::received::{self, WithKeyword};
-use relay_message::stamp;
-use relay_message::{firewall, hops};
 use relay_policy::{self, Decision, MessageFacts};
 use relay_smtp::command::Chunk;
-use relay_smtp::data::{ChunkEvent, ChunkReader, DataEvent, DataReader, Violation};
 
 /// A message on its way in.
 #[derive(Debug)]
 pub(super) struct Reception {
     hello: Hello,
     id: QueueId,
-    reader: Reader,
+    reader: BodyReader,
     stage: Stage,
     facts: MessageFacts,
     identity: Identity,
@@ -41,18 +39,6 @@ pub(super) struct Reception {
     changes: Changes,
     /// The size at which the policy is asked again.
     next_check: u64,
-}
-
-/// How the octets of the message are separated from commands.
-#[derive(Debug)]
-enum Reader {
-    Chunks {
-        reader: ChunkReader,
-        chunk: Chunk,
-        /// BODY=BINARYMIME.
-        binary: bool,
-    },
-    Data(DataReader),
 }
 
 /// The processing of the octets that arrive.
@@ -89,38 +75,13 @@ impl Reception {
         input: MessageInput,
         begun: MessageBegun,
     ) -> Self {
-        let connector = &context.peer.connector;
-        let has_authenticated = context.peer.user.is_some();
-        let protocol =
-            match (smtputf8, hello.kind, context.summary.tls.is_some(), has_authenticated) {
-                (true, _, true, true) => WithKeyword::Utf8Smtpsa,
-                (true, _, true, false) => WithKeyword::Utf8Smtps,
-                (true, _, false, true) => WithKeyword::Utf8Smtpa,
-                (true, _, false, false) => WithKeyword::Utf8Smtp,
-                (false, HelloKind::Ehlo, true, true) => WithKeyword::Esmtpsa,
-                (false, HelloKind::Ehlo, true, false) => WithKeyword::Esmtps,
-                (false, HelloKind::Ehlo, false, true) => WithKeyword::Esmtpa,
-                (false, HelloKind::Ehlo, false, false) => WithKeyword::Esmtp,
-                (false, HelloKind::Helo, _, _) => WithKeyword::Smtp,
-            };
-        let trace = received::ReceivedField {
-            hello: &hello.name,
-            client: context.connection.client(),
-            by: &connector.fqdn,
-            local: context.connection.local().ip(),
-            protocol,
-            id: begun.id,
-            connector: &connector.name,
-            principal: context.peer.principal,
-            tls: context.summary.tls.as_ref(),
-            at: begun.at,
-        }
-        .to_field();
+        let trace = header_section::trace(context, &hello, smtputf8, &begun);
+        let max_header_size = context.peer.connector.limits.max_header_size;
         Self {
             hello,
             id: begun.id,
-            reader: Reader::new(input),
-            stage: Stage::Header(HeaderCollector::new(connector.limits.max_header_size)),
+            reader: BodyReader::new(input),
+            stage: Stage::Header(HeaderCollector::new(max_header_size)),
             facts: MessageFacts::default(),
             identity: Identity::default(),
             writer: MessageWriter::default(),
@@ -141,23 +102,11 @@ impl Reception {
         if self.ended {
             return ReceptionProgress::Ended;
         }
-        let content = match &mut self.reader {
-            Reader::Data(reader) => match reader.next_event(input) {
-                None => return ReceptionProgress::NeedsInput,
-                Some(DataEvent::Content(content)) => Some(content),
-                Some(DataEvent::End) => None,
-            },
-            Reader::Chunks { reader, chunk, .. } => match reader.next_event(input) {
-                None => return ReceptionProgress::NeedsInput,
-                Some(ChunkEvent::Content(content)) => Some(content),
-                Some(ChunkEvent::End) if !chunk.last => {
-                    return ReceptionProgress::ChunkEnded(chunk.octets);
-                }
-                Some(ChunkEvent::End) => {
-                    reader.finish();
-                    None
-                }
-            },
+        let content = match self.reader.next(input) {
+            Framed::Content(content) => Some(content),
+            Framed::ChunkEnded(octets) => return ReceptionProgress::ChunkEnded(octets),
+            Framed::MessageEnded => None,
+            Framed::NeedsInput => return ReceptionProgress::NeedsInput,
         };
         match content {
             Some(content) => self.content(context, content, act),
@@ -176,10 +125,7 @@ impl Reception {
 
     /// The next chunk begins.
     pub(super) fn begin_chunk(&mut self, next: Chunk) {
-        if let Reader::Chunks { reader, chunk, .. } = &mut self.reader {
-            *chunk = next;
-            reader.begin(next.octets);
-        }
+        self.reader.begin_chunk(next);
     }
 
     /// The changes in the header section. Call this once.
@@ -194,10 +140,7 @@ impl Reception {
 
     /// Octets of the chunk, or the octets received so far of a message that is sent by DATA.
     pub(super) fn octets(&self) -> u64 {
-        match &self.reader {
-            Reader::Chunks { chunk, .. } => chunk.octets,
-            Reader::Data(_) => self.facts.size,
-        }
+        self.reader.chunk().map_or(self.facts.size, |chunk| chunk.octets)
     }
 
     /// The message's own identification, once its header section has been read.
@@ -315,79 +258,14 @@ impl Reception {
         }
     }
 
-    /// If the header section has ended: checks it and writes the fields that may pass.
-    fn header(&mut self, context: &Context, collected: Collected, act: &mut impl FnMut(Action)) {
-        let (section, body, is_separated) = match collected {
-            Collected::Incomplete => return,
-            Collected::TooLarge { size } => {
-                self.facts.header_size = size;
-                let decision = relay_policy::header_too_large(size);
-                return self.discard(decision, act);
-            }
-            Collected::Complete { section, body, is_separated } => (section, body, is_separated),
-        };
-        self.identity = Identity::of(&section);
-        self.facts.header_size = section.size();
-        self.facts.header_fields = section.fields().count();
-        self.stage = Stage::Body;
-        self.facts.bare_line_ending |= self.finds_violation();
-        self.check(context, act);
-        if !matches!(self.stage, Stage::Body) {
-            return;
-        }
-        // Before the firewall removes them: otherwise a loop would be hidden.
-        self.facts.hops = section.hops();
-        if context.peer.connector.limits.max_local_hop_count > 0 {
-            self.facts.local_hops = hops::local(&section, |name| context.rules.is_our_name(name));
-        }
-        self.check(context, act);
-        if !matches!(self.stage, Stage::Body) {
-            return;
-        }
-        let authors = || author::authors(&section);
-        let decision = relay_policy::authors(&context.rules, &context.peer, authors);
-        if !decision.reply.is_positive() {
-            return self.discard(decision, act);
-        }
-        let mut admitted = firewall::admit(
-            &section,
-            context.peer.permissions,
-            AuthservIds {
-                hostname: context.rules.hostname.ascii(),
-                fqdn: &context.peer.connector.fqdn,
-            },
-            |name| context.rules.is_our_name(name),
-        );
-        let trace = std::mem::take(&mut self.trace);
-        let stamp = match admitted.is_stamped {
-            true => Bytes::new(),
-            false => {
-                let fqdn = &context.peer.connector.fqdn;
-                stamp::fields(relay_policy::auth_as(&context.peer), fqdn)
-            }
-        };
-        let mut separator = Bytes::new();
-        if !is_separated {
-            separator = Bytes::from_static(b"\r\n");
-            admitted.changes.put_separator();
-        }
-        self.changes = admitted.changes;
-        let parts = [trace, stamp].into_iter().chain(admitted.slices).chain([separator, body]);
-        for part in parts.filter(|part| !part.is_empty()) {
-            self.writer.write(part, act);
-        }
-    }
-
     /// BODY=BINARYMIME allows any line endings in the body, but never in the header section: every
     /// later program must read the same fields as the firewall.
     fn finds_violation(&self) -> bool {
         let Some(violation) = self.reader.violation() else { return false };
-        match self.reader {
-            Reader::Chunks { binary: true, .. } => match self.stage {
-                Stage::Header(_) => false,
-                _ => violation.place() < self.facts.header_size,
-            },
-            _ => true,
+        match self.stage {
+            _ if !self.reader.is_binary() => true,
+            Stage::Header(_) => false,
+            Stage::Body | Stage::Discarded { .. } => violation.place() < self.facts.header_size,
         }
     }
 
@@ -396,26 +274,6 @@ impl Reception {
         let decision = relay_policy::message(&context.peer, &self.facts);
         if !decision.reply.is_positive() {
             self.discard(decision, act);
-        }
-    }
-}
-
-impl Reader {
-    fn new(input: MessageInput) -> Self {
-        match input {
-            MessageInput::Data => Self::Data(DataReader::new()),
-            MessageInput::Chunks { first, binary } => {
-                let mut reader = ChunkReader::default();
-                reader.begin(first.octets);
-                Self::Chunks { reader, chunk: first, binary }
-            }
-        }
-    }
-
-    fn violation(&self) -> Option<Violation> {
-        match self {
-            Self::Chunks { reader, .. } => reader.violation(),
-            Self::Data(reader) => reader.violation(),
         }
     }
 }

@@ -1,5 +1,6 @@
-//! How a command reaches the daemon and its files: by what can be read of the configuration, or by
-//! paths that are given. An unsound configuration keeps no administrator from looking.
+//! How a command finds the daemon and its files: from the part of the configuration that can be
+//! read, or from paths in options. A configuration with errors does not prevent an administrator
+//! from looking at the daemon.
 
 use std::io;
 use std::path::PathBuf;
@@ -17,7 +18,7 @@ use super::{Asked, Common, Console, Outcome};
 pub(super) struct DaemonAccess {
     #[command(flatten)]
     pub(super) common: Common,
-    /// The daemon's socket, in place of `socket` of [control].
+    /// The daemon's socket, instead of `socket` in [control].
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
 }
@@ -27,27 +28,27 @@ pub(super) struct DaemonAccess {
 pub(super) struct FileAccess {
     #[command(flatten)]
     pub(super) daemon: DaemonAccess,
-    /// The queue's directory, in place of `directory` of [queue]: read while no daemon runs.
+    /// The queue's directory, instead of `directory` in [queue]; read while no daemon runs.
     #[arg(long, value_name = "DIRECTORY")]
     queue_directory: Option<PathBuf>,
 }
 
-/// The running daemon, or the files of one that does not run.
+/// The running daemon, or the files of a stopped daemon.
 pub(super) enum Reached {
     Daemon(Socket),
-    /// No daemon answers, for this reason; this is its queue, if there is one.
+    /// No daemon answers, for this reason; with the daemon's queue, if there is one.
     Stopped(ControlError, Option<Offline>),
 }
 
-/// Where the daemon listens.
+/// The socket on which the daemon listens.
 pub(super) struct Socket {
     pub(super) path: PathBuf,
-    /// A refusal is printed as an object too.
+    /// Print a refusal as a JSON object too.
     json: bool,
 }
 
 impl DaemonAccess {
-    /// The configuration that is meant; `None` where `--socket` says which daemon is.
+    /// The configuration file that the daemon should have; `None` if `--socket` selects the daemon.
     pub(super) fn named_file(&self) -> Option<PathBuf> {
         let file = self.socket.is_none().then_some(&self.common.config)?;
         file.canonicalize().ok()
@@ -61,13 +62,13 @@ impl DaemonAccess {
         places
     }
 
-    /// Where the daemon listens. What is wrong with the configuration is printed.
+    /// The daemon's socket. A problem of the configuration is printed.
     pub(super) fn socket(&self, console: &mut Console<'_>) -> io::Result<Socket> {
         let places = self.read();
         if let Some(problem) = places.problem.as_ref().filter(|_| self.socket.is_none()) {
-            writeln!(console.err, "the configuration is not sound: {problem}")?;
+            writeln!(console.err, "the configuration has an error: {problem}")?;
             let socket = places.socket.display();
-            writeln!(console.err, "going on with socket {socket}; --socket names another")?;
+            writeln!(console.err, "using socket {socket}; --socket selects another")?;
         }
         Ok(self.socket_at(&places))
     }
@@ -76,7 +77,7 @@ impl DaemonAccess {
         Socket { path: places.socket.clone(), json: self.common.json }
     }
 
-    /// Asks the running daemon. A refusal is printed here.
+    /// Asks the running daemon and prints a refusal.
     pub(super) fn ask(
         &self,
         request: &ControlRequest,
@@ -87,7 +88,7 @@ impl DaemonAccess {
 }
 
 impl FileAccess {
-    /// Where the daemon and its files are. What is wrong with the configuration is printed.
+    /// The paths of the daemon's socket and files. A problem of the configuration is printed.
     pub(super) fn places(&self, console: &mut Console<'_>) -> io::Result<Places> {
         let mut places = self.daemon.read();
         if let Some(queue) = &self.queue_directory {
@@ -97,10 +98,10 @@ impl FileAccess {
             places.queue.clone_from(queue);
         }
         if let Some(problem) = places.problem.as_ref().filter(|_| self.daemon.socket.is_none()) {
-            writeln!(console.err, "the configuration is not sound: {problem}")?;
+            writeln!(console.err, "the configuration has an error: {problem}")?;
             writeln!(
                 console.err,
-                "going on with socket {} and queue {}; --socket and --queue-directory name others",
+                "using socket {} and queue {}; --socket and --queue-directory select others",
                 places.socket.display(),
                 places.queue.display()
             )?;
@@ -108,7 +109,7 @@ impl FileAccess {
         Ok(places)
     }
 
-    /// The running daemon, or its queue, which is read only.
+    /// The running daemon, or its queue, read-only.
     pub(super) fn reach(&self, console: &mut Console<'_>) -> anyhow::Result<Reached> {
         let places = self.places(console)?;
         let error = match control::probe(&places.socket) {
@@ -117,15 +118,16 @@ impl FileAccess {
         };
         let queue = match Offline::open(&places.queue) {
             Ok(queue) => queue,
-            // A daemon runs, and not on this socket, or with rights that the user does not have.
+            // A daemon runs, but on another socket or with other rights than the user has.
             Err(reason) => return Err(anyhow::Error::from(error).context(unanswered(&reason))),
         };
         writeln!(
             console.err,
-            "no daemon answers on {}: it is stopped; {}",
+            "no daemon answers on {}: the daemon is stopped; {}",
             places.socket.display(),
             match queue {
-                Some(_) => format!("the queue in {} is only read", places.queue.display()),
+                Some(_) =>
+                    format!("the queue in {} is read and not changed", places.queue.display()),
                 None => format!("there is no queue in {}", places.queue.display()),
             }
         )?;
@@ -133,12 +135,12 @@ impl FileAccess {
     }
 }
 
-/// Why the queue of a daemon that does not answer cannot be read either.
+/// Why neither the daemon answers nor its queue can be read.
 pub(super) fn unanswered(reason: &OpenError) -> String {
     match reason {
         OpenError::InUse { directory, process } => format!(
-            "process {process} runs with the queue in {} and does not answer; name its socket with \
-             --socket, or restart it if that socket was removed",
+            "process {process} uses the queue in {} and does not answer; select its socket with \
+             --socket, or restart the process if its socket was removed",
             directory.display()
         ),
         reason => reason.to_string(),
@@ -146,7 +148,7 @@ pub(super) fn unanswered(reason: &OpenError) -> String {
 }
 
 impl Socket {
-    /// Asks the daemon there. A refusal is printed here.
+    /// Asks the daemon on this socket and prints a refusal.
     pub(super) fn ask(
         &self,
         request: &ControlRequest,
@@ -159,7 +161,7 @@ impl Socket {
         }
     }
 
-    /// Prints why the daemon did not do it.
+    /// Prints the reason of a refusal.
     pub(super) fn refused(&self, why: &str, console: &mut Console<'_>) -> io::Result<Outcome> {
         writeln!(console.err, "{why}")?;
         if self.json {

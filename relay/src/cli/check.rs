@@ -1,11 +1,11 @@
-//! `relay check`: would the daemon take this configuration, and would that be wise? It reads what
-//! the daemon would read, by the same code.
+//! `relay check`: would the daemon load this configuration, and is it wise? The command reads what
+//! the daemon reads, with the same code.
 
 use std::error::Error;
 
 use clap::Args;
 use relay::daemon::prepare::prepare;
-use relay::daemon::rehearsal::rehearse;
+use relay::daemon::rehearsal::check_host;
 use relay::daemon::{StartError, enforcement};
 use relay_config::limits::FINDINGS_SHOWN;
 use relay_config::{Config, ConfigProblem, LoadError, digest_text};
@@ -21,7 +21,7 @@ pub(super) struct CheckArguments {
     common: Common,
 }
 
-/// A sound configuration is a yes, whatever the warnings.
+/// A configuration without errors is a yes, even if it has warnings.
 pub(super) fn run(
     arguments: &CheckArguments,
     console: &mut Console<'_>,
@@ -43,10 +43,10 @@ pub(super) fn run(
     };
     let host = enforcement::check(&config);
     let mut errors: Vec<_> = host.error.map(StartError::Kernel).into_iter().collect();
-    // From here on with the rights of the daemon's user.
-    let rehearsal = rehearse(&config, &common.config)?;
+    // From here on the process has only the rights of the daemon's user.
+    let rehearsal = check_host(&config, &common.config)?;
     errors.extend(rehearsal.errors);
-    // What the daemon reads at its start, certificates and credentials among it.
+    // Reads all files that the daemon reads at its start, such as certificates and credentials.
     let warnings = match prepare(&config, &mut ConnectorIds::default(), 1) {
         Ok(prepared) => prepared.warnings,
         Err(error) => {
@@ -108,7 +108,7 @@ fn unsound(file: &str, errors: Vec<Value>, console: &mut Console<'_>) -> anyhow:
     Ok(Outcome::Unusable)
 }
 
-/// An error of a file that the configuration names, which has no line.
+/// An error in a file that the configuration names. It has no line.
 fn problem(error: &(dyn Error + 'static)) -> Value {
     json!({ "line": null, "place": "", "key": "", "problem": error_chain(error), "mend": "" })
 }
@@ -123,7 +123,7 @@ fn finding(finding: &ConfigProblem) -> Value {
     })
 }
 
-/// About this host and not about a line of the text. It begins with its table and key.
+/// A finding about this host, not about a line of the file. It begins with its table and key.
 fn host_finding(warning: &str) -> Value {
     let mut parts = warning.splitn(3, ": ");
     let (place, key) = match (parts.next(), parts.next()) {

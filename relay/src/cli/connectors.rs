@@ -1,4 +1,4 @@
-//! `relay connectors`: which connector takes whom.
+//! `relay connectors`: the connector of each range.
 
 use clap::Args;
 use relay::daemon::explain::{ExplainedRight, rights};
@@ -39,9 +39,9 @@ pub(super) fn run(
     Ok(Outcome::Yes)
 }
 
-/// The order in which a connection is decided: exact bindings before wildcards, small ranges
-/// before large ones. The first row that fits a connection is its own, provided that a connection
-/// to an exact binding's address stops at that binding.
+/// Rows in order of precedence: exact bindings before wildcards, small ranges before large ones.
+/// The first row that fits a connection decides it. A connection to the address of an exact binding
+/// uses only the rows of that binding.
 fn in_order_of_precedence(config: &Config) -> Vec<Row<'_>> {
     let mut rows: Vec<_> = config
         .connectors()
@@ -122,7 +122,7 @@ fn print_rights(connector: &Connector, console: &mut Console<'_>) -> anyhow::Res
         return Ok(());
     }
     if connector.refuse {
-        writeln!(console.out, "{name}: refuses every connection")?;
+        writeln!(console.out, "{name}: refuses all connections")?;
         return Ok(());
     }
     for principal in connector.principals() {

@@ -1,7 +1,7 @@
-//! `relay explain`: what would become of a message, and why.
+//! `relay explain`: what would happen to a message, and why.
 //!
-//! Exit 0 when every recipient would be accepted, 1 when one would be refused, 2 when the
-//! question or the configuration is at fault.
+//! Exit 0: every recipient would be accepted; 1: a recipient would be refused; 2: an error in the
+//! question or the configuration.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -25,13 +25,13 @@ use super::{Asked, Console, DaemonAccess, Outcome};
 pub(super) struct ExplainArguments {
     #[command(flatten)]
     pub(super) access: DaemonAccess,
-    /// Ask the running daemon: its rules, its limits, and the servers that a session would ask.
+    /// Ask the running daemon: with its rules, its limits, and inquiries at other servers.
     #[arg(long)]
     live: bool,
-    /// Where the client connects from.
+    /// The client's address.
     #[arg(long, value_name = "ADDRESS")]
     from: IpAddr,
-    /// The local address and port that it connects to.
+    /// The local address and port of the connection.
     #[arg(long, value_name = "ADDRESS:PORT")]
     to_binding: SocketAddr,
     /// The sender; `<>` for the null sender.
@@ -40,14 +40,14 @@ pub(super) struct ExplainArguments {
     /// A recipient; may be given several times.
     #[arg(long, value_name = "MAILBOX", value_parser = recipient, required = true)]
     rcpt_to: Vec<ForwardPath>,
-    /// What the client calls itself.
+    /// The client's name in EHLO.
     #[arg(long, value_name = "NAME", value_parser = helo)]
     helo: Option<HelloName>,
     /// The client starts TLS.
     #[arg(long)]
     tls: bool,
-    /// A host name of the certificate that the client shows in TLS, which is taken for verified; may
-    /// be given several times.
+    /// A host name in the client's certificate, which counts as verified; may be given several
+    /// times.
     #[arg(long, value_name = "NAME")]
     client_certificate: Vec<String>,
     /// The client authenticates as this user, with the right password.
@@ -140,7 +140,7 @@ fn recipient(text: &str) -> Result<ForwardPath, AddressError> {
     ForwardPath::parse(&bracketed(text))
 }
 
-/// Angle brackets are the shell's, so they may be left out.
+/// Angle brackets are special characters of the shell, so they are optional.
 fn bracketed(text: &str) -> String {
     if text.starts_with('<') { text.to_owned() } else { format!("<{text}>") }
 }
@@ -191,7 +191,10 @@ fn print(
         if let Some(guard) = guard {
             let drops = guard.drops.as_deref().unwrap_or("nothing");
             let dropped: u64 = guard.dropped.values().sum();
-            writeln!(out, "  guard      drops this client by {drops}; {dropped} SYNs so far")?;
+            writeln!(
+                out,
+                "  guard      drops SYNs of this client because of {drops}; {dropped} SYNs so far"
+            )?;
         }
         for limit in limits {
             writeln!(out, "  limit      {}: {} of {}", limit.limit, limit.used, limit.most)?;
@@ -223,11 +226,11 @@ fn print(
             writeln!(out, "     now: {why}")?;
         }
     }
-    // What the next hop says of the message is known once it has it.
+    // The next hop decides about the message only when it has the message.
     let verdict = if explained.accepted {
-        "Accepted: this host would take the message for every recipient."
+        "Accepted: this host would accept the message for every recipient."
     } else {
-        "Refused: this host would not take the message for every recipient."
+        "Refused: this host would not accept the message for every recipient."
     };
     writeln!(out, "\n{verdict}")?;
     Ok(())

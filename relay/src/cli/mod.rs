@@ -1,6 +1,6 @@
 //! The command table. Nouns read, verbs change.
 //!
-//! Each command is one file, which prints and decides nothing. Results go to standard output,
+//! Each command is one file. It prints results and decides nothing. Results go to standard output,
 //! findings and errors to standard error.
 
 mod access;
@@ -34,9 +34,8 @@ use self::access::{DaemonAccess, FileAccess, Socket};
 
 /// An SMTP relay with receive connectors, classified in the kernel.
 ///
-/// Exit codes: 0 it was done, or the answer is yes; 1 the answer is no; 2 the command line or the
-/// configuration is at fault; 3 it cannot be said, since no daemon answers or the records that would
-/// tell are not whole.
+/// Exit codes: 0 done, or yes; 1 no; 2 an error in the command line or the configuration; 3 not
+/// known, because no daemon answers or the records are incomplete.
 #[derive(Debug, Parser)]
 #[command(name = "relay", version, arg_required_else_help = true)]
 struct Arguments {
@@ -46,34 +45,33 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Read a configuration as the daemon would, and say what is wrong or unwise in it.
+    /// Check a configuration as the daemon would read it; print errors and warnings.
     Check(check::CheckArguments),
-    /// Show which connector takes whom, in the order in which it is decided.
+    /// Show the connector of each range, in order of precedence.
     Connectors(connectors::ConnectorsArguments),
-    /// Show what would become of a message, and why.
+    /// Explain what would happen to a message, and why.
     Explain(explain::ExplainArguments),
-    /// Give a user a password, or take the user away.
+    /// Set a user's password, or remove a user.
     Passwd(passwd::PasswdArguments),
-    /// Look after the messages that wait.
+    /// Manage the messages in the queue.
     Queue(queue::QueueArguments),
-    /// Have the running daemon take its configuration anew: whole, or not at all.
+    /// Reload the configuration of the running daemon. If it has an error, nothing changes.
     Reload(reload::ReloadArguments),
     /// Run the daemon in the foreground.
     Run(run::RunArguments),
-    /// Play the classic open-relay set against the configuration, without a connection.
+    /// Run the classic open-relay tests against the configuration, without a connection.
     Selftest(selftest::SelftestArguments),
-    /// Show what the running daemon is doing.
+    /// Show the state of the running daemon.
     Status(status::StatusArguments),
-    /// Show what became of a message, by its queue id or by sender, recipient, Message-ID, client and
-    /// time: by the message tracking log and the queue, whether or not the daemon runs.
+    /// Show the events of a message, found by queue id or by sender, recipient, Message-ID, client
+    /// and time. Reads the message tracking log and the queue, with or without a running daemon.
     ///
-    /// Exits with 0 when something was found; with 1 when nothing was, and the records would have it;
-    /// with 3 when nothing was found and that cannot be said, since the log has a gap, the queue
-    /// could not be asked, or a refusal may be it.
+    /// Exit codes: 0 found; 1 not found, and the records are complete; 3 not found, but the log has
+    /// a gap, the queue could not be asked, or a refusal may be the message.
     Trace(Box<trace::TraceArguments>),
 }
 
-/// Which configuration, and for whom to print: what all commands that read one share.
+/// Options of all commands that read a configuration.
 #[derive(Args, Debug)]
 struct Common {
     /// The configuration file.
@@ -84,37 +82,37 @@ struct Common {
     json: bool,
 }
 
-/// What a command came to.
+/// The result of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
-    /// It was done, or the answer is yes.
+    /// Done, or yes.
     Yes,
-    /// The answer is no.
+    /// No.
     No,
-    /// The command line or the configuration is at fault.
+    /// An error in the command line or the configuration.
     Unusable,
-    /// It cannot be said: no daemon answers, or the records that would tell are not whole.
+    /// Not known: no daemon answers, or the records are incomplete.
     Unknown,
 }
 
-/// Where a command prints.
+/// The output of a command.
 struct Console<'w> {
     out: &'w mut dyn Write,
     err: &'w mut dyn Write,
-    /// The terminal that `err` writes to, for the program's own control sequences, which `err` would
-    /// show as text. `None` where nobody looks on.
+    /// The terminal behind `err`, for the program's own control sequences, which `err` would show
+    /// as text. `None` if standard error is no terminal.
     terminal: Option<&'w mut dyn Write>,
     /// Standard input is a terminal.
     in_is_terminal: bool,
 }
 
-/// Runs the command that the process was started with.
+/// Runs the command of the command line.
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // What is printed may have come from a stranger, who must not write to the terminal.
+    // Output may contain text from a client, which must not control the terminal.
     let mut out = PrintableWriter::new(BufWriter::new(io::stdout()));
     let err = logging::Console::stderr();
-    // Neither keeps what is written to it: what both write is shown in order.
+    // Neither stream has a buffer, so their output appears in order.
     let mut stderr = io::stderr();
     let terminal = err.is_terminal().then_some(&mut stderr as &mut dyn Write);
     let mut err = PrintableWriter::new(err);
@@ -129,14 +127,14 @@ pub(crate) fn main() -> ExitCode {
         Ok(outcome) => outcome.into(),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // Where standard error is gone there is nobody left to tell.
+            // If standard error is closed, the error cannot be reported.
             let _ = writeln!(err, "relay: {}", error_chain(error.as_ref()));
             Outcome::of(&error).into()
         }
     }
 }
 
-/// Runs a command. Where it prints JSON, an error is an object too.
+/// Runs a command. If the command prints JSON, an error is a JSON object too.
 fn answer(command: Command, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
     let json = command.prints_json();
     let outcome = run(command, console);
@@ -168,7 +166,7 @@ fn run(command: Command, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
 impl Command {
     fn prints_json(&self) -> bool {
         match self {
-            // `check` says itself what is wrong, as findings.
+            // `check` prints errors itself, as findings.
             Self::Check(_) | Self::Passwd(_) | Self::Run(_) => false,
             Self::Connectors(arguments) => arguments.common.json,
             Self::Explain(arguments) => arguments.access.common.json,
@@ -182,7 +180,7 @@ impl Command {
 }
 
 impl Outcome {
-    /// What an error means for the exit code.
+    /// The exit code for an error.
     fn of(error: &anyhow::Error) -> Self {
         match error.downcast_ref::<ControlError>() {
             Some(ControlError::Output(_)) | None => Self::Unusable,
@@ -192,13 +190,13 @@ impl Outcome {
 }
 
 impl Common {
-    /// The configuration, or `None` once its refusals are printed.
+    /// The configuration; `None` if it was refused and the refusals were printed.
     fn load(&self, console: &mut Console<'_>) -> anyhow::Result<Option<Config>> {
         printed(Config::load(&self.config), console)
     }
 }
 
-/// A configuration, or `None` once its refusals are printed.
+/// A configuration; `None` if it was refused and the refusals were printed.
 fn printed(
     loaded: Result<Config, LoadError>,
     console: &mut Console<'_>,
@@ -213,14 +211,14 @@ fn printed(
     }
 }
 
-/// What the running daemon said, unless that was printed already.
+/// The answer of the running daemon, unless it was printed already.
 enum Asked {
     Answer(Value),
     Printed(Outcome),
 }
 
 impl Console<'_> {
-    /// Is there somebody who sees a question and can answer it?
+    /// Can the command ask a question? Standard input and standard error must be terminals.
     fn can_ask(&self) -> bool {
         self.in_is_terminal && self.terminal.is_some()
     }
@@ -246,7 +244,7 @@ fn print_refusals(refusals: &ConfigErrors, console: &mut Console<'_>) -> io::Res
     writeln!(console.err, "{refusals}")
 }
 
-/// `relay connectors | head` ends like this.
+/// For example, in `relay connectors | head`.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }

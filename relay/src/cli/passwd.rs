@@ -1,7 +1,7 @@
-//! `relay passwd`: gives a user a password, or takes the user away.
+//! `relay passwd`: sets a user's password, or removes the user.
 //!
-//! The password comes from the terminal, twice and without echo, or else from the first line of
-//! standard input. It is no argument, which every user of the host could read.
+//! The password is read from the terminal, twice and without echo, or from the first line of
+//! standard input. It is not an argument, because every user of the host can read arguments.
 
 use std::io::{self, BufRead, IsTerminal, Read as _};
 use std::path::PathBuf;
@@ -25,8 +25,8 @@ pub(super) struct PasswdArguments {
     /// The user.
     #[arg(value_name = "USER")]
     name: UserName,
-    /// An address that the user may send as, or @domain; may be given several times. In place of
-    /// those there were.
+    /// An address, or @domain, as which the user may send; may be given several times. Replaces the
+    /// user's current list.
     #[arg(long, value_name = "ADDRESS", conflicts_with = "remove")]
     send_as: Vec<SendAs>,
     /// Remove the user.
@@ -42,12 +42,12 @@ pub(super) fn run(
     let Some(config) = printed(config, console)? else { return Ok(Outcome::Unusable) };
     let Some(authentication) = config.authentication else {
         bail!(
-            "{}: names no users file; write [authentication] and users_file below it",
+            "{}: no users file is configured; add [authentication] with users_file",
             arguments.config.display()
         );
     };
     let file = authentication.users_file;
-    // A slip in it is told before a password is asked for.
+    // Report errors of the users file before the password is asked for.
     if file.exists() {
         match users::load(&file) {
             Ok(_) => {}
@@ -94,7 +94,7 @@ fn read_password(name: &UserName) -> anyhow::Result<String> {
     }
     let password = rpassword::prompt_password(format!("Password of {name}: "))?;
     if rpassword::prompt_password("Once more: ")? != password {
-        bail!("the two are not the same");
+        bail!("the two passwords differ");
     }
     Ok(password)
 }

@@ -1,4 +1,4 @@
-//! `relay reload`: has the running daemon load its configuration again.
+//! `relay reload`: reloads the configuration of the running daemon.
 
 use clap::Args;
 use relay::control::ControlRequest;
@@ -19,9 +19,9 @@ pub(super) fn run(
     let file = arguments.access.named_file();
     let answer = match arguments.access.ask(&ControlRequest::Reload { file }, console)? {
         Asked::Answer(answer) => answer,
-        // The file or the command has to be mended.
+        // The file or the command line has an error.
         Asked::Printed(_) => {
-            writeln!(console.err, "nothing has changed; the configuration in force stays")?;
+            writeln!(console.err, "nothing was changed; the old configuration stays in force")?;
             return Ok(Outcome::Unusable);
         }
     };

@@ -22,13 +22,18 @@ pub(super) fn run(arguments: &RunArguments, console: &mut Console<'_>) -> anyhow
     let result = daemon::run(&arguments.config);
     let outcome = match result {
         Ok(()) => Ok(Outcome::Yes),
-        // Logging starts once the configuration is known.
+        // Logging starts after the configuration is loaded, so refusals are printed here.
         Err(StartError::Config(LoadError::Refused(refusals))) => {
             print_refusals(&refusals, console)?;
             Ok(Outcome::Unusable)
         }
-        // The log's own way out: a write to standard error could block for ever.
-        Err(error) if logging::say(&with_user(format!("relay: {}", error_chain(&error)))) => {
+        // Use the log's thread: a write to standard error could block for ever.
+        Err(error)
+            if logging::write_to_standard_error(&with_user(format!(
+                "relay: {}",
+                error_chain(&error)
+            ))) =>
+        {
             Ok(Outcome::Unusable)
         }
         Err(error) => Err(error.into()),

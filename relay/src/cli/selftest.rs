@@ -1,6 +1,6 @@
-//! `relay selftest`: does the configuration relay for anybody to whom it grants no relaying?
+//! `relay selftest`: does the configuration relay for clients without a relay right?
 //!
-//! Exit 0 when it does not, 1 when it does, 2 when the configuration is at fault.
+//! Exit 0: it does not; 1: it does; 2: an error in the configuration.
 
 use clap::Args;
 use relay::selftest::{self, Asks, ProbeResult, Trial};
@@ -69,9 +69,9 @@ fn print(trials: &[Trial], faults: usize, console: &mut Console<'_>) -> anyhow::
         }
     }
     match faults {
-        0 => writeln!(out, "\nNothing was accepted that is not granted.")?,
-        1 => writeln!(out, "\n1 probe was accepted that is not granted.")?,
-        _ => writeln!(out, "\n{faults} probes were accepted that are not granted.")?,
+        0 => writeln!(out, "\nPassed: every accepted probe is granted by the configuration.")?,
+        1 => writeln!(out, "\n1 probe was accepted without a grant: an open relay.")?,
+        _ => writeln!(out, "\n{faults} probes were accepted without a grant: an open relay.")?,
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `relay status`: what the running daemon is doing.
+//! `relay status`: the state of the running daemon.
 
 use std::io;
 
@@ -16,7 +16,7 @@ use relay_server::back_pressure::ResourceStatus;
 use super::queue::moment;
 use super::{Asked, Console, DaemonAccess, Outcome};
 
-/// Next hops that are shown to people.
+/// Most next hops in the output for people.
 const HOPS_SHOWN: usize = 20;
 
 #[derive(Args, Debug)]
@@ -58,7 +58,7 @@ fn print(status: &DaemonStatus, console: &mut Console<'_>) -> io::Result<()> {
     if let Some(RefusedReload { at, because }) = &configuration.refused {
         writeln!(
             console.out,
-            "  NOT LOADED   the file was refused at {}, so what is above stays in force: {because}",
+            "  NOT LOADED   the reload was refused at {}; the configuration above stays in force: {because}",
             moment(*at)
         )?;
     }
@@ -66,7 +66,7 @@ fn print(status: &DaemonStatus, console: &mut Console<'_>) -> io::Result<()> {
     if !configuration.absent_addresses.is_empty() {
         writeln!(
             console.out,
-            "  NOT HERE     {}: the host does not have the address now; served when it comes",
+            "  NO ADDRESS   {}: the host does not have this address now; served when it appears",
             configuration.absent_addresses.join(", ")
         )?;
     }
@@ -85,7 +85,7 @@ fn print(status: &DaemonStatus, console: &mut Console<'_>) -> io::Result<()> {
     )?;
     if let Some(disk) = &status.disk {
         let refusing = match &disk.refusing {
-            Some(why) => format!("; no mail is taken: {why}"),
+            Some(why) => format!("; no mail is accepted: {why}"),
             None => String::new(),
         };
         writeln!(
@@ -96,8 +96,8 @@ fn print(status: &DaemonStatus, console: &mut Console<'_>) -> io::Result<()> {
         if disk.damaged_files > 0 {
             writeln!(
                 console.out,
-                "  DAMAGE       {} files of what was found damaged are in the directory `damaged` of \
-                 the queue; `relay trace` says what became of a message",
+                "  DAMAGE       {} damaged files are in the directory `damaged` of \
+                 the queue; `relay trace` shows the events of a message",
                 disk.damaged_files
             )?;
         }
@@ -108,7 +108,7 @@ fn print(status: &DaemonStatus, console: &mut Console<'_>) -> io::Result<()> {
     writeln!(console.out, "log            {lost} lines lost{problem}")?;
     for certificate in &status.certificates {
         let problem = match &certificate.problem {
-            Some(problem) => format!("an older one is in use: {problem}"),
+            Some(problem) => format!("the previous certificate is in use: {problem}"),
             None => "in use".to_owned(),
         };
         let ends = certificate.ends.as_ref().map(|day| format!(", ends on {day}"));
@@ -131,7 +131,7 @@ fn print(status: &DaemonStatus, console: &mut Console<'_>) -> io::Result<()> {
     let none = &status.no_connector;
     writeln!(
         console.out,
-        "\nno connector: {} connections by the kernel, {} by the daemon; tags missing {}, disagreeing {}; {} probes of proxies",
+        "\nno connector: {} connections by the kernel, {} by the daemon; tags missing {}, disagreeing {}; {} health checks of proxies",
         none.by_kernel, none.by_daemon, none.tags_missing, none.tags_disagreeing, none.probes
     )
 }
@@ -154,19 +154,19 @@ fn print_tracking(
     if log.shortened + log.suppressed > 0 {
         writeln!(
             console.out,
-            "  bounds       {} lines shortened, {} refusals not recorded one by one",
+            "  bounds       {} lines shortened, {} refusals without a record",
             log.shortened, log.suppressed
         )?;
     }
     Ok(())
 }
 
-/// Next hops in trouble first; of the others those that mail waits for.
+/// Next hops with failures first, then next hops with waiting mail.
 fn print_hops(hops: &[HopStatus], console: &mut Console<'_>) -> io::Result<()> {
     for hop in hops.iter().take(HOPS_SHOWN) {
         let state = match hop.state {
             HopState::BackOff => "in back-off",
-            HopState::Retrying => "being tried again",
+            HopState::Retrying => "retrying",
             HopState::Stalled => "does not answer",
             HopState::Working => "working",
             HopState::Idle => "idle",
@@ -259,7 +259,7 @@ fn print_connector(connector: &ConnectorStatus, console: &mut Console<'_>) -> io
     let daemon = &connector.daemon;
     writeln!(
         console.out,
-        "  connections  {} tagged; {} taken by tag, {} by the daemon's table ({} without tag, {} disagreeing); {} refused, {} probes of proxies",
+        "  connections  {} tagged; {} classified by tag, {} by the daemon's table ({} without tag, {} disagreeing); {} refused, {} health checks of proxies",
         kernel("tagged"),
         daemon.by_kernel,
         daemon.by_daemon,
@@ -276,7 +276,7 @@ fn print_connector(connector: &ConnectorStatus, console: &mut Console<'_>) -> io
     if daemon.logon_failures + daemon.logons_refused > 0 {
         writeln!(
             console.out,
-            "  logons       {} failed; {} put off, since their source had too many failures",
+            "  logons       {} failed; {} deferred because of too many failures from their source",
             daemon.logon_failures, daemon.logons_refused
         )?;
     }

@@ -29,7 +29,7 @@ fn file_with(text: &str) -> tempfile::NamedTempFile {
 }
 
 #[test]
-fn nothing_is_removed_where_nobody_can_answer_the_question() {
+fn nothing_is_removed_without_a_terminal_for_the_question() {
     for which in ["--all", "1M8P0QKCN002M", "--domain b.example", "--all --report", "--all --json"]
     {
         for (sees, types) in [(false, false), (true, false), (false, true)] {
@@ -42,7 +42,7 @@ fn nothing_is_removed_where_nobody_can_answer_the_question() {
                 terminal: sees.then_some(&mut terminal as &mut dyn Write),
                 in_is_terminal: types,
             };
-            // Before a daemon is asked for anything.
+            // Refused before the daemon is asked.
             let outcome = answer(arguments.command, &mut console).unwrap();
             assert_eq!(outcome, Outcome::Unusable, "{which}");
             assert!(String::from_utf8(err).unwrap().contains("--yes"), "{which}");
@@ -51,7 +51,7 @@ fn nothing_is_removed_where_nobody_can_answer_the_question() {
 }
 
 #[test]
-fn no_answer_is_told_from_a_mistake_and_is_json_where_that_was_asked_for() {
+fn a_missing_daemon_has_its_own_exit_code_and_json_error() {
     let ask = |line: &str| {
         let arguments = Arguments::try_parse_from(line.split_whitespace()).unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
@@ -85,7 +85,7 @@ fn no_answer_is_told_from_a_mistake_and_is_json_where_that_was_asked_for() {
 }
 
 #[test]
-fn only_commands_that_read_files_take_the_directory_of_the_queue() {
+fn only_commands_that_read_files_accept_the_directory_of_the_queue() {
     let id = "1M8P0QKCN002M";
     for (command, takes) in [
         ("status", false),
@@ -126,7 +126,7 @@ fn on_any_machine(text: &str) -> (tempfile::NamedTempFile, tempfile::TempDir) {
 }
 
 #[test]
-fn check_says_that_all_is_well() {
+fn check_accepts_a_sound_configuration() {
     let deployed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/relay.toml");
     let (file, _folder) = on_any_machine(&std::fs::read_to_string(deployed).unwrap());
     let (outcome, out, err) = run_with("relay check -c FILE", file.path());
@@ -145,14 +145,14 @@ fn check_says_that_all_is_well() {
 }
 
 #[test]
-fn check_says_what_is_wrong_and_what_is_unwise() {
+fn check_prints_errors_and_warnings() {
     let file = file_with("hostname = \"edge1\"\ndelivery.smart_host = \"m:25\"\nqueues = 1\n");
     let (outcome, out, err) = run_with("relay check -c FILE", file.path());
     assert_eq!((outcome, out.as_str()), (Outcome::Unusable, ""));
     assert_eq!(
         err,
-        "relay.toml:1: connector: is missing\n    write [[connector]] and its keys below, or take \
-         deploy/relay.toml as a start\n\
+        "relay.toml:1: connector: is missing\n    write [[connector]] with its keys, or begin with \
+         deploy/relay.toml\n\
          relay.toml:3: queues: is not a key of this table\n    did you mean `queue`?\n"
     );
     let (outcome, json, _) = run_with("relay check -c FILE --json", file.path());
@@ -172,7 +172,7 @@ fn check_says_what_is_wrong_and_what_is_unwise() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_an_error_with_its_name() {
+fn a_missing_file_is_an_error_with_its_name() {
     let arguments = Arguments::try_parse_from(["relay", "check", "-c", "/nonexistent"]).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let error = run(
@@ -184,7 +184,7 @@ fn a_file_that_is_not_there_is_an_error_with_its_name() {
 }
 
 #[test]
-fn connectors_are_listed_as_they_are_decided() {
+fn connectors_are_listed_in_order_of_precedence() {
     let (outcome, out, _) = relay("relay connectors -c FILE");
     assert_eq!(outcome, Outcome::Yes);
     let table: Vec<_> = out.lines().take(6).collect();
@@ -214,7 +214,7 @@ fn connectors_are_listed_as_they_are_decided() {
     );
 }
 
-/// The first line of the deployed configuration that begins so.
+/// The first line of the deployed configuration with this beginning.
 fn line_of(beginning: &str) -> String {
     let text = include_str!("../../../deploy/relay.toml");
     let place = text.lines().position(|line| line.starts_with(beginning)).unwrap();
@@ -222,7 +222,7 @@ fn line_of(beginning: &str) -> String {
 }
 
 #[test]
-fn explain_tells_the_whole_story_of_a_refusal() {
+fn explain_shows_all_steps_to_a_refusal() {
     let (outcome, out, err) = relay(
         "relay explain -c FILE --from 192.0.2.7 --to-binding 198.51.100.1:25 \
          --mail-from a@b.example --rcpt-to u@contoso.example --rcpt-to c@d.example \
@@ -275,9 +275,9 @@ S: 250 2.6.0 Queued mail for delivery
 route for u@contoso.example: mail.contoso.example:25, tls opportunistic, by [delivery]
 route for c@d.example: mail.contoso.example:25, tls opportunistic, by [delivery]
 
-Refused: this host would not take the message for every recipient.
+Refused: this host would not accept the message for every recipient.
 ";
-    // The commented configuration grows; what matters is that the lines are its own.
+    // The line numbers of the commented configuration change often.
     let expected = expected
         .replace("CONNECTOR", &line_of("[[connector]]"))
         .replace("RANGE", &line_of("remote_ip_ranges = [\"0.0.0.0-"));
@@ -359,7 +359,7 @@ fn explain_asks_for_smtputf8_as_a_session_does() {
 }
 
 #[test]
-fn a_question_that_makes_no_sense_is_a_usage_error() {
+fn an_invalid_question_is_a_usage_error() {
     let explain = "relay explain --from 10.0.0.1 --to-binding 0.0.0.0:25 --rcpt-to c@d.example";
     for (more, expected) in [
         ("", "--mail-from"),

@@ -1,4 +1,4 @@
-//! Asks the running daemon.
+//! The client of the control socket.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -15,53 +15,53 @@ use crate::limits::{CONTROL_ANSWER_OCTETS, CONTROL_PIECE_OCTETS, CONTROL_TIMEOUT
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
-    /// The daemon's answer makes no sense to us.
-    #[error("the daemon's answer is not what this version expects: {0}")]
+    /// This version does not understand the daemon's answer.
+    #[error("the daemon's answer is not understood by this version: {0}")]
     Answer(#[from] serde_json::Error),
-    /// Nobody listens on the socket.
-    #[error("no daemon answers on {path}: {source}; is it running with this configuration?")]
+    /// No program listens on the socket.
+    #[error(
+        "no daemon answers on {path}: {source}; is the daemon running with this configuration?"
+    )]
     Connect {
         /// `control.socket`.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Somebody may listen, and this user may not ask.
-    #[error(
-        "may not ask the daemon on {path}: only root and the daemon's user may, and this is {user}"
-    )]
+    /// This user has no access to the socket.
+    #[error("{user} may not use the control socket {path}: only root and the daemon's user may")]
     Denied {
         /// `control.socket`.
         path: PathBuf,
-        /// Who asks.
+        /// The user of this process.
         user: String,
     },
-    /// Nothing came in the time that an answer may take.
+    /// No answer arrived in time.
     #[error(
-        "the daemon on {path} has not answered for {seconds} s: it is stopped, its disk does not \
+        "the daemon on {path} has not answered for {seconds} s: it is suspended, its disk does not \
          answer, or it is very busy{}",
-        if *.is_change { "; what was asked may still be done" } else { "" }
+        if *.is_change { "; the change may still happen" } else { "" }
     )]
     Silent {
         /// `control.socket`.
         path: PathBuf,
-        /// How long it was waited for.
+        /// The time of the wait.
         seconds: u64,
-        /// It was asked to change something.
+        /// The request changes something.
         is_change: bool,
     },
-    /// The conversation broke off.
-    #[error("the daemon broke off: {0}")]
+    /// The connection failed.
+    #[error("the daemon closed the connection: {0}")]
     Io(#[from] io::Error),
-    /// What the daemon said could not be written.
+    /// The daemon's answer could not be written.
     #[error("cannot write the message: {0}")]
     Output(io::Error),
-    /// The daemon could not do it.
+    /// The daemon refused the request.
     #[error("{0}")]
     Refused(String),
 }
 
-/// A message that is being exported: its envelope is there, its bytes are to come.
+/// A message that is being exported: its envelope has arrived, its octets follow.
 #[derive(Debug)]
 pub struct Exported {
     /// Its envelope.
@@ -76,7 +76,7 @@ pub struct Exported {
 /// As [`ControlError`] lists them.
 pub fn ask(socket: &Path, request: &ControlRequest) -> Result<Value, ControlError> {
     let silent = |error| match error {
-        // A time-out of a socket is the first of these on Linux.
+        // On Linux, the timeout of a socket is `WouldBlock`.
         ControlError::Io(error)
             if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
         {
@@ -114,9 +114,9 @@ fn connect(socket: &Path) -> Result<UnixStream, ControlError> {
     })
 }
 
-/// Begins to export a message. After the answer, the envelope, its bytes follow in pieces, each
-/// after its length in four octets, the most significant first; then a length of zero and a second
-/// answer, without which the message is not whole.
+/// Begins to export a message. The answer is the envelope. The octets follow in pieces, each
+/// after its length in four octets, the most significant first. A length of zero and a second
+/// answer end the message; without them the message is incomplete.
 ///
 /// # Errors
 ///
@@ -128,12 +128,12 @@ pub fn export(socket: &Path, id: QueueId) -> Result<Exported, ControlError> {
 }
 
 impl Exported {
-    /// Writes the message, and says how many octets it has. What was written before an error is
-    /// not the message.
+    /// Writes the message, and returns the number of octets. After an error, the written octets are
+    /// incomplete.
     ///
     /// # Errors
     ///
-    /// [`ControlError::Output`], or what ails the daemon or its copy of the message.
+    /// [`ControlError::Output`], or an error of the daemon.
     pub fn write_to(mut self, out: &mut dyn Write) -> Result<u64, ControlError> {
         let mut octets = 0;
         let mut piece = Vec::new();

@@ -1,7 +1,7 @@
-//! How the command line talks to the running daemon: one line of JSON each way over a Unix
-//! socket that only its owner may open. A message that is exported follows in pieces.
+//! The protocol between the command line and the running daemon: one line of JSON each way over a
+//! Unix socket that only its owner may open. An exported message follows in pieces.
 //!
-//! This module carries requests and answers; what they mean is for [`crate::daemon`] to say.
+//! This module transports requests and answers; [`crate::daemon`] carries them out.
 
 mod client;
 mod server;
@@ -21,87 +21,88 @@ use crate::limits::{CONTROL_LOOK, CONTROL_TIMEOUT};
 pub use client::{ControlError, Exported, ask, export, probe};
 pub use server::{ControlHandler, ControlSocket, has_old_socket};
 
-/// What the daemon is asked.
+/// A request to the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "snake_case")]
 pub enum ControlRequest {
-    /// What would become of a message now.
+    /// Explain what would happen to a message now.
     Explain(Box<QuestionText>),
-    /// Does something to messages, [`relay_queue::limits::QUEUE_PAGE_CHANGES`] at most.
+    /// Changes messages, at most [`relay_queue::limits::QUEUE_PAGE_CHANGES`].
     QueueChange {
-        /// What.
+        /// The change.
         change: BulkAction,
-        /// Only to those that arrived after this one.
+        /// Only messages that arrived after this one.
         after: Option<QueueId>,
-        /// Only to those that arrived up to this one.
+        /// Only messages that arrived up to this one.
         until: Option<QueueId>,
-        /// To which.
+        /// The messages.
         filter: Box<Filter>,
     },
-    /// How many messages there are, of [`relay_queue::limits::QUEUE_PAGE_LOOKED_AT`] at most.
+    /// Counts messages, and looks at most at [`relay_queue::limits::QUEUE_PAGE_LOOKED_AT`].
     QueueCount {
-        /// Those that arrived after this one. `None`: from the oldest.
+        /// Only messages that arrived after this one. `None`: from the oldest.
         after: Option<QueueId>,
-        /// Which.
+        /// The messages.
         filter: Box<Filter>,
     },
-    /// The bytes of a message. The answer is its envelope; what follows is said at [`export`].
+    /// The octets of a message. The answer is its envelope; the octets follow as [`export`]
+    /// describes.
     QueueExport {
-        /// Which.
+        /// The message.
         id: QueueId,
     },
-    /// Stops the delivery of a message.
+    /// Holds a message.
     QueueHold {
-        /// Which.
+        /// The message.
         id: QueueId,
     },
     /// Messages in the queue, oldest first: at most [`relay_queue::limits::QUEUE_PAGE_MESSAGES`].
     QueueList {
-        /// Those that arrived after this one. `None`: from the oldest.
+        /// Only messages that arrived after this one. `None`: from the oldest.
         after: Option<QueueId>,
-        /// Which.
+        /// The messages.
         filter: Box<Filter>,
-        /// How many at most.
+        /// The most messages in the answer.
         limit: usize,
     },
-    /// Lets the delivery of a held message go on.
+    /// Releases a held message.
     QueueRelease {
-        /// Which.
+        /// The message.
         id: QueueId,
     },
-    /// One message.
+    /// Shows one message.
     QueueShow {
-        /// Which.
+        /// The message.
         id: QueueId,
     },
-    /// Takes a message out of the queue.
+    /// Removes a message from the queue.
     QueueRemove {
-        /// Which.
+        /// The message.
         id: QueueId,
-        /// Is its sender sent a report?
+        /// Does the sender get a report?
         #[serde(default)]
         report: bool,
     },
-    /// Tries a message now.
+    /// Retries a message now.
     QueueRetry {
-        /// Which.
+        /// The message.
         id: QueueId,
     },
     /// Loads the configuration again.
     Reload {
-        /// The file that is meant, as an absolute path, where one was named.
+        /// The absolute path of the file that the administrator named, if any.
         #[serde(default)]
         file: Option<PathBuf>,
     },
-    /// What the instance is doing.
+    /// The state of the daemon.
     Status,
-    /// Has everything that has happened so far been written to the message tracking log? The answer
-    /// comes when it has, or cannot be.
+    /// Have all events so far been written to the message tracking log? The answer comes when they
+    /// are written, or cannot be written.
     TrackingLogWritten,
 }
 
 impl ControlRequest {
-    /// Does the daemon change something, whether or not anybody waits for the answer?
+    /// Does the request change something, even if no client waits for the answer?
     pub(super) const fn is_change(&self) -> bool {
         !matches!(
             self,
@@ -115,7 +116,7 @@ impl ControlRequest {
         )
     }
 
-    /// How long its answer is waited for.
+    /// How long a client waits for the answer.
     pub(super) const fn patience(&self) -> Duration {
         match self {
             Self::QueueCount { .. }
@@ -123,7 +124,7 @@ impl ControlRequest {
             | Self::QueueShow { .. }
             | Self::Status
             | Self::TrackingLogWritten => CONTROL_LOOK,
-            // DNS may be asked, disks written, files read.
+            // The daemon may need DNS, disks and files.
             Self::Explain(_)
             | Self::QueueChange { .. }
             | Self::QueueExport { .. }
@@ -139,20 +140,20 @@ impl ControlRequest {
 /// A [`relay_explanation::Question`] as text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuestionText {
-    /// Where the client connects from.
+    /// The client's address.
     pub from: IpAddr,
-    /// The local address and port that it connects to.
+    /// The local address and port of the connection.
     pub to_binding: SocketAddr,
-    /// What it calls itself.
+    /// The client's name in EHLO.
     pub helo: Option<String>,
-    /// Does it start TLS?
+    /// Does the client start TLS?
     pub tls: bool,
-    /// Host names of the certificate that it shows. Empty: it shows none.
+    /// Host names of the client's certificate. Empty: the client shows none.
     #[serde(default)]
     pub client_certificate: Vec<String>,
-    /// The user that it authenticates as.
+    /// The user as which the client authenticates.
     pub auth: Option<String>,
-    /// Does it ask for SMTPUTF8?
+    /// Does the client ask for SMTPUTF8?
     pub smtputf8: bool,
     /// The sender, in angle brackets.
     pub mail_from: String,
@@ -162,12 +163,12 @@ pub struct QuestionText {
     pub size: Option<u64>,
 }
 
-/// What the daemon answers.
+/// An answer of the daemon.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ControlAnswer {
-    /// It could not be done, and why.
+    /// The request failed, for this reason.
     Error(String),
-    /// It was done.
+    /// The request was carried out.
     Ok(Value),
 }

@@ -1,8 +1,8 @@
 //! Who may ask the daemon, and what does a client of the control socket get?
 //!
-//! Root and the daemon's own user may. The mode of the socket's file says so from the moment when
-//! the file exists, and the server asks the kernel for the user of each client: a file that was
-//! opened to others by mistake, or a connection that somebody handed on, opens nothing.
+//! Root and the daemon's own user may ask. The socket's file has a mode for them alone from its
+//! creation. The server also asks the kernel for the user of each client, because an administrator
+//! may change the mode by mistake, and a process may hand a connection to another user.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -34,7 +34,7 @@ use crate::limits::{
     CONTROL_SILENCE, CONTROL_TIMEOUT,
 };
 
-/// Who answers requests.
+/// Answers requests.
 pub trait ControlHandler: Send + Sync + 'static {
     /// Carries out a request.
     fn answer(
@@ -57,17 +57,17 @@ pub struct ControlSocket {
     owner: Uid,
 }
 
-/// Is there a socket of an earlier daemon, which the next one removes?
+/// Does the socket of an earlier daemon exist? The next daemon removes it.
 ///
 /// # Errors
 ///
-/// Something else is there, or the place cannot be looked at.
+/// Another kind of file exists there, or the path cannot be checked.
 pub fn has_old_socket(path: &Path) -> io::Result<bool> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => Ok(true),
         Ok(_) => Err(io::Error::new(
             io::ErrorKind::AlreadyExists,
-            "something that is no socket is there; remove it, or choose another path",
+            "the path is a file of another kind; remove it, or choose another path",
         )),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
@@ -75,7 +75,7 @@ pub fn has_old_socket(path: &Path) -> io::Result<bool> {
 }
 
 impl ControlSocket {
-    /// Binds the socket, for its owner only. What a dead daemon left is replaced.
+    /// Binds the socket, for its owner only. Replaces the socket of a dead daemon.
     ///
     /// # Errors
     ///
@@ -87,7 +87,7 @@ impl ControlSocket {
         if BlockingStream::connect(path).is_ok() {
             return Err(io::Error::new(
                 io::ErrorKind::AddrInUse,
-                "another daemon answers there; give this one its own `socket` in [control]",
+                "another daemon answers on the socket; give this daemon another `socket` in [control]",
             ));
         }
         if has_old_socket(path)? {
@@ -101,7 +101,7 @@ impl ControlSocket {
     ///
     /// # Errors
     ///
-    /// The runtime does not take the socket.
+    /// The runtime cannot register the socket.
     pub async fn serve<C: ControlHandler>(self, control: Arc<C>) -> io::Result<()> {
         let listener = UnixListener::from_std(self.listener.try_clone()?)?;
         let permits = Arc::new(Semaphore::new(CONTROL_CONNECTIONS));
@@ -114,7 +114,7 @@ impl ControlSocket {
                     let (control, owner) = (Arc::clone(&control), self.owner);
                     tokio::spawn(async move {
                         if let Err(error) = converse(stream, control, owner).await {
-                            tracing::debug!(%error, "a control connection broke off");
+                            tracing::debug!(%error, "a control connection failed");
                         }
                         drop(permit);
                     });
@@ -130,7 +130,7 @@ impl ControlSocket {
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        // A file that stays is replaced by the next daemon.
+        // If the file cannot be removed, the next daemon replaces it.
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -138,8 +138,9 @@ impl Drop for ControlSocket {
 /// Listens on a socket whose file only its owner can open.
 fn listen_for_owner(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // Linux gives the file the socket's own mode, so that the file never has another one. `chmod`
-    // after the bind would leave a moment for others, and the umask belongs to all threads.
+    // Linux gives the file the mode of the socket, so the file never has another mode. With `chmod`
+    // after the bind, other users could connect in between, and a umask would change files of other
+    // threads.
     fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
     socket.bind(&SockAddr::unix(path)?)?;
     socket.listen(CONTROL_BACKLOG)?;
@@ -162,12 +163,16 @@ async fn converse<C: ControlHandler>(
     let mut line = String::new();
     let mut reader = BufReader::new(reader.take(CONTROL_REQUEST_OCTETS));
     timeout(CONTROL_SILENCE, reader.read_line(&mut line)).await??;
-    // Not before the request has come: a client that cannot write reads no answer.
+    // Wait for the request first: a client that cannot write does not read the answer either.
     if !may_ask(peer, owner) {
         let user = privileges::user_name(peer.as_raw());
         tracing::warn!(%user, "the control socket refuses a user; its file has another mode");
-        let why = "only root and the daemon's user may ask the daemon";
-        return say(&ControlAnswer::Error(format!("{why}, and this is {user}")), &mut writer).await;
+        let why = "only root and the daemon's user may use the control socket";
+        return say(
+            &ControlAnswer::Error(format!("{why}; this process runs as {user}")),
+            &mut writer,
+        )
+        .await;
     }
     let answer = match serde_json::from_str::<ControlRequest>(&line) {
         Ok(ControlRequest::QueueExport { id }) => match control.export(id).await {
@@ -175,7 +180,9 @@ async fn converse<C: ControlHandler>(
             Err(error) => ControlAnswer::Error(error_chain(&error)),
         },
         Ok(request) => control.answer(request).await,
-        Err(error) => ControlAnswer::Error(format!("not a request of this version: {error}")),
+        Err(error) => ControlAnswer::Error(format!(
+            "this version of the daemon does not know the request: {error}"
+        )),
     };
     say(&answer, &mut writer).await
 }
@@ -186,8 +193,8 @@ async fn say(answer: &ControlAnswer, writer: &mut (impl AsyncWrite + Unpin)) -> 
     timeout(CONTROL_TIMEOUT, writer.write_all(&line)).await?
 }
 
-/// The envelope, the message piece by piece, and whether it came to its end: see
-/// [`super::export`]. As much is held as one read gives.
+/// Sends the envelope, the message in pieces, and whether the message is complete: see
+/// [`super::export`]. Holds the octets of one read in memory.
 async fn send(mut export: Export, writer: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
     say(&ControlAnswer::Ok(serde_json::to_value(&export.envelope)?), writer).await?;
     let end = loop {
@@ -241,7 +248,7 @@ mod tests {
         fs::write(&path, "not ours").unwrap();
         assert!(ControlSocket::bind(&path).is_err(), "what is no socket is left alone");
         fs::remove_file(&path).unwrap();
-        // What a dead daemon leaves: a socket that nobody listens on.
+        // A dead daemon leaves a socket without a listener.
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         let socket = ControlSocket::bind(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -276,19 +283,19 @@ mod tests {
     }
 
     #[test]
-    fn no_moment_lets_others_open_the_file() {
+    fn the_file_is_never_open_to_others() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("control.sock");
-        // Nothing but the bind makes the file, and nothing changes its mode afterwards.
+        // Only the bind creates the file, and no code changes its mode afterwards.
         let _listener = listen_for_owner(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
-    /// The file's mode lets everybody in here, as an administrator may set it by mistake.
+    /// Here the file's mode admits all users, as if an administrator had set it by mistake.
     #[tokio::test]
     async fn another_user_gets_no_answer_although_the_file_is_open_to_all() {
         if !geteuid().is_root() {
-            // Only root can become another user; the rule itself is tested above.
+            // Only root can change its user; the test above checks the rule itself.
             return;
         }
         let directory = tempfile::tempdir().unwrap();
@@ -298,11 +305,11 @@ mod tests {
             fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
         }
         let server = tokio::spawn(socket.serve(Arc::new(Echo)));
-        // The thread ends as that user, so it is none of the runtime's.
+        // The thread keeps the other user, so it must not be a thread of the runtime.
         let (answered, answer) = tokio::sync::oneshot::channel();
         std::thread::spawn(move || {
-            let stranger = Uid::from_raw(65_534);
-            rustix::thread::set_thread_res_uid(stranger, stranger, stranger).unwrap();
+            let other = Uid::from_raw(65_534);
+            rustix::thread::set_thread_res_uid(other, other, other).unwrap();
             answered.send(ask(&path, &ControlRequest::Status).unwrap_err().to_string()).unwrap();
         });
         let answer = answer.await.unwrap();

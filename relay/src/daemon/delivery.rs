@@ -1,5 +1,5 @@
-//! The tasks that deliver: the one by the configuration in force, and those that a reload has
-//! replaced and that are bringing their attempts to an end.
+//! The delivery tasks: one with the current configuration, and tasks with replaced configurations
+//! that still end their attempts.
 
 use std::mem;
 use std::pin::pin;
@@ -20,22 +20,22 @@ use tracing::{error, warn};
 
 use crate::limits::CUT_RECORD;
 
-/// Why mail cannot be delivered as the configuration says.
+/// Why mail cannot be delivered as configured.
 #[derive(Debug, thiserror::Error)]
 pub enum DeliveryError {
-    /// Who is trusted.
+    /// Certificate authorities.
     #[error(transparent)]
     Authorities(#[from] NextHopAuthoritiesError),
-    /// Who we are.
+    /// Credentials.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
-    /// Who is asked for mail exchangers.
+    /// Name servers.
     #[error(transparent)]
     Resolver(#[from] ResolverError),
 }
 
-/// How mail is delivered by this configuration. The files that it takes are read, so that a
-/// mistake shows now and not with the first message.
+/// The settings of delivery. Reads the files that the configuration names, so that an error shows
+/// now and not with the first message.
 pub(super) fn settings(config: &Config) -> Result<DeliverySettings, DeliveryError> {
     let secured = || config.routes.next_hops().filter_map(NextHop::security);
     let handshakes = ClientHandshakes::load(secured())?;
@@ -70,12 +70,12 @@ fn exchangers(config: &Config) -> ExchangerRules {
     }
 }
 
-/// Delivery, over all reloads.
+/// Delivery, across all reloads.
 pub(super) struct RunningDelivery {
     queue: Queue,
     current: Task,
     handshakes: ClientHandshakes,
-    /// Told to stop, and not known to have ended.
+    /// Tasks that were told to stop and may still run.
     retiring: Vec<Task>,
 }
 
@@ -95,35 +95,35 @@ impl RunningDelivery {
         Self { queue, current, handshakes, retiring: Vec::new() }
     }
 
-    /// Do these settings trust the same certificates as those in use? A `ca_file` may have other
-    /// content under the same name.
+    /// Do these settings trust the same certificates as the current settings? A `ca_file` may have
+    /// new content under the same name.
     pub(super) fn trusts_alike(&self, settings: &DeliverySettings) -> bool {
         self.handshakes.has_same_authorities(&settings.handshakes)
     }
 
-    /// Delivers by other settings from now on. What waits goes by them; attempts under way end
-    /// in the background, which takes a while where a next hop is slow to reply.
+    /// Delivers with other settings from now on, including waiting mail. Attempts under way end in
+    /// the background, which lasts long if a next hop replies slowly.
     pub(super) fn replace(&mut self, settings: DeliverySettings) {
         self.retiring.retain(|task| !task.task.is_finished());
-        // Before the new task starts, so that only that one is woken by what is put back.
+        // Withdraw first, so that messages that are put back wake only the new task.
         self.current.stop.send_replace(true);
         self.handshakes = settings.handshakes.clone();
         let next = Task::start(self.queue.clone(), settings);
         self.retiring.push(mem::replace(&mut self.current, next));
     }
 
-    /// The next hops by the configuration in force, for those who only look.
+    /// The next hops of the current configuration, for status and explain.
     pub(super) fn hops(&self) -> Hops {
         self.current.hops.clone()
     }
 
-    /// Leaves these next hops alone no longer: what becomes due from now on is tried there.
+    /// Ends the back-off of these next hops: later attempts try them.
     pub(super) fn resume(&self, hops: impl Iterator<Item = Destination>) {
         self.current.resumed.add(hops);
     }
 
-    /// Lets attempts that are under way end, within `limit`. For the end of the daemon: nothing
-    /// is delivered any more.
+    /// Ends delivery at the end of the daemon: waits at most `limit` for attempts under way, then
+    /// cuts them off.
     pub(super) async fn stop(&mut self, limit: Duration) {
         for task in self.retiring.iter().chain([&self.current]) {
             task.daemon_ends.send_replace(true);
@@ -135,20 +135,20 @@ impl RunningDelivery {
         let mut all_end = pin!(async {
             for Task { task, .. } in self.retiring.iter_mut().chain([&mut self.current]) {
                 if let Err(error) = task.await {
-                    error!(%error, "delivery did not stop as it should");
+                    error!(%error, "the delivery task failed at its stop");
                 }
             }
         });
         if timeout(limit, &mut all_end).await.is_ok() {
             return;
         }
-        warn!("attempts are cut off that may be delivered already, and will be again");
+        warn!("cutting off attempts; their messages may be delivered twice");
         for (cut_all, _) in &tasks {
             cut_all.send_replace(true);
         }
-        // They are recorded as deferred, so that it can be seen later why a message came twice.
+        // Cut attempts are recorded as deferred, so that the log explains a duplicate.
         if timeout(CUT_RECORD, all_end).await.is_err() {
-            warn!("what the attempts came to is not recorded: the disk does not answer");
+            warn!("the results of cut attempts are not recorded: the disk does not answer");
             tasks.iter().for_each(|(_, task)| task.abort());
         }
     }

@@ -1,7 +1,7 @@
-//! What of a configuration only the guard enforces, and whether it does.
+//! Which settings only the guard enforces, and does the guard enforce them?
 //!
-//! The guard alone counts SYNs and drops them. Where it is not on an interface, `status`, `check`
-//! and the log say so by this list; the connections themselves are served by all other rules.
+//! Only the guard counts and drops SYNs. If an interface has no guard, `status`, `check` and the
+//! log show this list. All other rules apply to the connections without the guard too.
 
 use relay_config::{ClassifierMode, Config};
 use relay_connector::Connector;
@@ -10,16 +10,16 @@ use relay_kernel::{GuardState, GuardedInterface, KernelError, NotPermitted};
 
 use super::kernel_half::InUse;
 
-/// What `relay check` says about the kernel half on this host.
+/// The part of `relay check` that is about the kernel half on this host.
 #[derive(Debug, Default)]
 pub struct HostCheck {
-    /// The daemon would not start.
+    /// The reason why the daemon would not start.
     pub error: Option<KernelError>,
-    /// A sentence each.
+    /// Warnings, one sentence each.
     pub warnings: Vec<String>,
 }
 
-/// What is configured and not enforced now: a clause each, empty if all is.
+/// Settings that are not enforced now, one clause each. Empty if all are enforced.
 pub(super) fn not_enforced<'a>(
     interfaces: &[GuardedInterface],
     connectors: impl Iterator<Item = &'a Connector>,
@@ -28,7 +28,9 @@ pub(super) fn not_enforced<'a>(
     let mut list: Vec<String> = interfaces
         .iter()
         .filter(|interface| !is_attached(&interface.state))
-        .map(|interface| format!("no SYN is counted or dropped on interface {}", interface.name))
+        .map(|interface| {
+            format!("SYNs on interface {} are neither counted nor dropped", interface.name)
+        })
         .collect();
     if interfaces.iter().any(|interface| is_attached(&interface.state)) {
         return list;
@@ -45,7 +47,7 @@ pub(super) fn not_enforced<'a>(
         }
         if connector.refuse && !interfaces.is_empty() {
             list.push(format!(
-                "refuse of connector \"{name}\" for SYNs; its connections are refused once they \
+                "refuse of connector \"{name}\" for SYNs; its connections are refused after they \
                  are accepted"
             ));
         }
@@ -53,13 +55,13 @@ pub(super) fn not_enforced<'a>(
     list
 }
 
-/// The interfaces of the configuration, as they are without the kernel half.
+/// The configured interfaces, in a daemon without the kernel half.
 pub(super) fn unguarded(names: &[String], why: &str) -> Vec<GuardedInterface> {
     let state = || GuardState::Refused(why.to_owned());
     names.iter().map(|name| GuardedInterface { name: name.clone(), state: state() }).collect()
 }
 
-/// The interfaces of the configuration, as they are now.
+/// The current state of the configured interfaces.
 pub(super) fn interfaces(in_use: &InUse, names: &[String]) -> Vec<GuardedInterface> {
     match in_use {
         InUse::Kernel(kernel) => kernel.programs.interfaces(),
@@ -67,7 +69,7 @@ pub(super) fn interfaces(in_use: &InUse, names: &[String]) -> Vec<GuardedInterfa
     }
 }
 
-/// Says in the log what of this configuration is not enforced.
+/// Logs the settings that are not enforced.
 pub(super) fn warn(in_use: &InUse, config: &Config) {
     let interfaces = interfaces(in_use, &config.classifier.interfaces);
     for what in not_enforced(&interfaces, config.connectors().iter()) {
@@ -75,8 +77,8 @@ pub(super) fn warn(in_use: &InUse, config: &Config) {
     }
 }
 
-/// Looks at this host with the eyes of this process, as the daemon would when it starts. Nothing is
-/// loaded.
+/// Checks this host with the rights of this process, as the daemon would check it at its start.
+/// Loads no program.
 pub fn check(config: &Config) -> HostCheck {
     let names = &config.classifier.interfaces;
     let mode = config.classifier.mode;
@@ -91,8 +93,8 @@ pub fn check(config: &Config) -> HostCheck {
                 .into_iter()
                 .map(|name| {
                     format!(
-                        "[classifier]: interfaces: this host has no interface {name} now; the \
-                         guard is attached when it comes"
+                        "[classifier]: interfaces: this host does not have interface {name} now; the \
+                         guard is attached when it appears"
                     )
                 })
                 .collect(),
@@ -100,7 +102,7 @@ pub fn check(config: &Config) -> HostCheck {
     };
     let why = error_chain(&obstacle);
     if mode == ClassifierMode::Kernel {
-        // Another user's process has not the capabilities that the daemon is started with.
+        // A process of another user does not have the capabilities of the daemon's start.
         let is_about_us =
             matches!(obstacle, KernelError::NotPermitted(NotPermitted::Capabilities(_)))
                 && !rustix::process::geteuid().is_root();

@@ -1,7 +1,8 @@
-//! `relay explain`: an explanation in words that travel, and the one of the running instance.
+//! `relay explain`: an explanation that can be sent over the control socket, and the explanation of
+//! the running daemon.
 //!
-//! What is decided comes from [`relay_explanation`]. The instance adds what only it knows: the
-//! rules in force, the answers of other servers, and how far its limits are used up.
+//! [`relay_explanation`] makes the decisions. The daemon adds its own state: the rules in force,
+//! the answers of other servers, and the use of its limits.
 
 use relay_connector::ClientAddress;
 use std::collections::BTreeMap;
@@ -35,124 +36,126 @@ use crate::control::QuestionText;
 /// The answer to `relay explain`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Explained {
-    /// The binding that takes the connection.
+    /// The binding of the connection.
     pub binding: Option<String>,
     /// The connector's name.
     pub connector: Option<String>,
-    /// The line that it begins on.
+    /// The first line of the connector.
     pub connector_line: Option<u32>,
-    /// The range that won, as it was written.
+    /// The selected range, as written.
     pub range: Option<String>,
-    /// The line that it stands on.
+    /// The line of the range.
     pub range_line: Option<u32>,
-    /// Whom the range won against: larger ranges around the same address.
+    /// Larger ranges that contain the address too.
     pub beaten: Vec<Beaten>,
-    /// Who the client is.
+    /// The principal of the client.
     pub principal: Option<String>,
-    /// The user's name, if it is one.
+    /// The user's name, if the client is a user.
     pub user: Option<String>,
-    /// What it may do, by Exchange's names.
+    /// The names of the client's permissions, as in Exchange.
     pub permissions: Vec<String>,
-    /// What it has and what is denied to it, each with its source.
+    /// The granted and denied permissions, each with its source.
     pub rights: Vec<ExplainedRight>,
     /// The dialogue.
     pub replies: Vec<ExplainedReply>,
-    /// Would every recipient get the message?
+    /// Would the message be accepted for every recipient?
     pub accepted: bool,
-    /// Where it would go from here, for each recipient.
+    /// The route of each recipient.
     pub routes: Vec<ExplainedRoute>,
-    /// What only a running instance knows.
+    /// The state that only a running daemon has.
     pub live: Option<Live>,
 }
 
-/// A permission that the client has, or that is denied to it.
+/// A permission that the client has, or that is denied to the client.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ExplainedRight {
     /// Exchange's name.
     pub permission: String,
     /// Does the client have it?
     pub has: bool,
-    /// By which group, grant or denial.
+    /// The group, grant or denial.
     pub because: String,
 }
 
-/// A range that was not small enough.
+/// A larger range that was not selected.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Beaten {
-    /// Whose.
+    /// The connector.
     pub connector: String,
-    /// As it was written.
+    /// The range, as written.
     pub range: String,
-    /// The line that it stands on.
+    /// The line of the range.
     pub line: u32,
 }
 
-/// One command, its reply, and why.
+/// One command, its reply, and the reasons.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ExplainedReply {
-    /// As the client sends it; empty for the greeting.
+    /// The command; empty for the greeting.
     pub command: String,
-    /// The three digits.
+    /// The reply code.
     pub code: u16,
     /// The enhanced status code.
     pub enhanced: Option<String>,
     /// The text, with its line breaks.
     pub text: String,
-    /// The rules in the order they were asked.
+    /// The rules, in the order in which they were asked.
     pub because: Vec<ExplainedRule>,
 }
 
-/// One rule and what it found.
+/// One rule and its finding.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ExplainedRule {
     /// The rule's name.
     pub rule: String,
-    /// What it found.
+    /// The finding.
     pub found: String,
 }
 
-/// Where a message for one recipient goes.
+/// The route of a message for one recipient.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ExplainedRoute {
     /// The recipient.
     pub recipient: String,
-    /// Which rule says so.
+    /// The rule that selected the route.
     pub because: String,
     /// The next hop.
     pub next_hop: String,
-    /// `tls` of the way there; none where there is no connection.
+    /// `tls` for this next hop; `None` if there is no connection.
     pub tls: Option<String>,
-    /// Why the message would wait there now; none where the daemon is not asked or knows of no reason.
+    /// Why the message would wait for the next hop now; `None` if the daemon is not asked or knows
+    /// no reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits: Option<String>,
 }
 
-/// What only a running instance knows.
+/// The state that only a running daemon has.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Live {
     /// The generation in force.
     pub generation: u32,
-    /// The limits that a connection from this address would meet, and how far they are used up.
+    /// The limits for a connection from this address, and their current use.
     pub limits: Vec<LimitUse>,
     /// The level of back pressure.
     pub pressure: PressureLevel,
-    /// The disk that the queue is on; `None` where it cannot be read.
+    /// The disk of the queue; `None` if it cannot be read.
     pub disk: Option<DiskStatus>,
-    /// The guard in the kernel; `None` where none is attached.
+    /// The guard in the kernel; `None` if no guard is attached.
     pub guard: Option<GuardLive>,
 }
 
-/// What the guard does with the SYNs of a connector.
+/// The effect of the guard on SYNs of a connector.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GuardLive {
-    /// SYNs dropped since the daemon began, by reason.
+    /// SYNs dropped since the start of the daemon, by reason.
     pub dropped: BTreeMap<String, u64>,
-    /// The key by which it would drop one of this client now; `None` where it would not.
+    /// The key because of which the guard would drop a SYN of this client now; `None` if it would
+    /// not.
     pub drops: Option<String>,
 }
 
 impl Explained {
-    /// An explanation in words.
+    /// Converts an explanation to text.
     pub fn new(explanation: &Explanation) -> Self {
         let connector = explanation.connector.as_ref();
         let range = connector.and_then(|(connector, id)| connector.range(*id));
@@ -177,8 +180,7 @@ impl Explained {
         }
     }
 
-    /// The same, with where the message goes by these routes, and what a running daemon knows of the
-    /// next hops.
+    /// Adds the route of each recipient, and the daemon's knowledge of the next hops.
     pub fn with_routes(
         self,
         routes: &Routes,
@@ -212,7 +214,7 @@ fn permissions(peer: &Peer) -> Vec<String> {
     peer.permissions.iter().map(|permission| permission.name().to_owned()).collect()
 }
 
-/// What a principal has on a connector, and what `denies` keeps from it.
+/// The permissions of a principal on a connector, and those that `denies` removes.
 pub fn rights(
     connector: &Connector,
     principal: Principal,
@@ -252,7 +254,7 @@ fn reply(ExplainedCommand { command, decision, .. }: &ExplainedCommand) -> Expla
     }
 }
 
-/// A certificate for these names that whoever is asked about it has verified.
+/// A client certificate with these names, which counts as verified.
 pub fn certificate(names: Vec<String>) -> Option<ClientCertificate> {
     (!names.is_empty()).then(|| ClientCertificate {
         names: names.iter().map(|name| name.to_ascii_lowercase()).collect(),
@@ -261,21 +263,21 @@ pub fn certificate(names: Vec<String>) -> Option<ClientCertificate> {
     })
 }
 
-/// Why the daemon cannot explain what would become of a message.
+/// Why the daemon cannot explain what would happen to a message.
 #[derive(Debug, thiserror::Error)]
 pub enum ExplainError {
-    /// A sender or a recipient is no address.
+    /// An address is not valid.
     #[error("{path}: {error}")]
     Path {
         /// The text.
         path: String,
-        /// The error in it.
+        /// The problem.
         error: AddressError,
     },
-    /// The user is no user name.
+    /// The user's name is not valid.
     #[error("auth: {0}")]
     UserName(UserNameError),
-    /// The thread that made the explanation has failed.
+    /// The task that explains has failed.
     #[error("the explanation was not completed")]
     Incomplete(#[source] tokio::task::JoinError),
 }
@@ -305,7 +307,7 @@ impl TryFrom<QuestionText> for Question {
 }
 
 impl Daemon {
-    /// What would become of a message now. Whatever a session would ask others is asked.
+    /// Explains what would happen to a message now. Asks the same servers as a session.
     ///
     /// # Errors
     /// The question cannot be read, or the explanation panicked.
@@ -333,7 +335,7 @@ impl Daemon {
             host.connection = Some(dropped_by_guard(rule));
         }
         let disk = DiskStatus::of(&self.queue).await;
-        // The meter may not have seen yet what a session meets at DATA.
+        // A session measures free space at DATA, so do not rely on the last measurement.
         host.storage = self.queue.store().accepts().await;
         let live = Live {
             generation: rules.generation,
@@ -343,7 +345,7 @@ impl Daemon {
             guard,
         };
         let outlook = self.outlook.load_full();
-        // The explanation is made step by step and waits in the middle, so it has a thread.
+        // The explanation runs step by step and waits for answers, so it needs its own thread.
         let runtime = Handle::current();
         let explaining = tokio::task::spawn_blocking(move || {
             let (id, remote) = (id.unwrap_or(ConnectorId::NONE), question.remote);
@@ -358,7 +360,7 @@ impl Daemon {
         Ok(Explained { live: Some(live), ..explained })
     }
 
-    /// What the guard does with a SYN of this client.
+    /// The effect of the guard on a SYN of this client.
     fn guard(
         &self,
         id: ConnectorId,
@@ -378,11 +380,12 @@ impl Daemon {
     }
 }
 
-/// The counters of SYNs that the guard has dropped.
+/// The counters of SYNs that the guard dropped.
 const SYNS_DROPPED: [&str; 3] = ["syn_refused", "syn_over_budget", "syn_over_source_budget"];
 
-/// A SYN that the guard drops gets no answer at all.
+/// The explanation of a SYN that the guard drops: no reply at all.
 fn dropped_by_guard(rule: &str) -> Decision {
-    let found = format!("the guard drops the client's SYN by {rule}: the client gets no answer");
+    let found =
+        format!("the guard drops the client's SYN because of {rule}: the client gets no answer");
     Decision::new(SERVICE_NOT_AVAILABLE, Rule::Guard, found)
 }

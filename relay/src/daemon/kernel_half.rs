@@ -1,6 +1,6 @@
 //! Kernel or daemon: which classifier is in use, by `classifier.mode`.
 //!
-//! `auto` takes the kernel where it may, and where it may not says in one line why.
+//! `auto` selects the kernel if it can be used. Otherwise the log has the reason in one line.
 
 use std::io;
 use std::path::PathBuf;
@@ -17,18 +17,18 @@ use relay_kernel::{
 use relay_policy::Rules;
 use tracing::{error, info, warn};
 
-/// The classifier, and what `status` tells about it.
+/// The classifier, and its state for `status`.
 pub(super) struct ChosenClassifier {
     pub(super) classifier: Classifier,
     pub(super) in_use: InUse,
     pub(super) attached: Attached,
 }
 
-/// Who classifies.
+/// The classifier in use.
 pub(super) enum InUse {
     /// The kernel.
     Kernel(Box<Kernel>),
-    /// The daemon, and why.
+    /// The daemon, for this reason.
     Userspace(String),
 }
 
@@ -42,37 +42,38 @@ pub(super) struct Kernel {
     pub(super) pins: Result<PathBuf, KernelError>,
 }
 
-/// What must live as long as the daemon.
+/// Resources that must live as long as the daemon.
 #[derive(Default)]
 pub(super) struct Attached {
     pub(super) programs: Attachment,
     pub(super) log: Option<KernelLog>,
 }
 
-/// The attached programs, if there are any: `status` asks them, a task looks at their interfaces,
-/// and the end of the daemon detaches them.
+/// The attached programs, if any. `status` reads their state, a task attaches them to new
+/// interfaces, and the end of the daemon detaches them.
 #[derive(Clone, Default)]
 pub(super) struct Attachment(Arc<Mutex<Option<Programs>>>);
 
 impl Attachment {
-    /// Where the guard is attached at this moment.
+    /// The interfaces with an attached guard.
     pub(super) fn interfaces(&self) -> Vec<GuardedInterface> {
         let mut programs = self.0.lock();
         programs.as_mut().map(Programs::interfaces).unwrap_or_default()
     }
 
-    /// Attaches the guard where it should be and is not. Blocks for as long as a driver takes.
-    pub(super) fn look_at_interfaces(&self) {
+    /// Attaches the guard to configured interfaces that do not have it. Blocks as long as a driver
+    /// needs.
+    pub(super) fn check_interfaces(&self) {
         let mut programs = self.0.lock();
-        if let Some(Err(error)) = programs.as_mut().map(Programs::look_at_interfaces) {
-            error!(%error, "the guard's interfaces cannot be looked at");
+        if let Some(Err(error)) = programs.as_mut().map(Programs::check_interfaces) {
+            error!(%error, "cannot check the guard's interfaces");
         }
     }
 
-    /// Gives the pins to the user that the daemon becomes.
-    pub(super) fn give_pins_to(&self, user: u32) -> io::Result<()> {
+    /// Changes the owner of the pins to the daemon's user.
+    pub(super) fn change_owner_of_pins(&self, user: u32) -> io::Result<()> {
         let programs = self.0.lock();
-        programs.as_ref().map_or(Ok(()), |programs| programs.give_pins_to(user))
+        programs.as_ref().map_or(Ok(()), |programs| programs.change_owner_of_pins(user))
     }
 
     /// Detaches the programs and removes their pins.
@@ -91,12 +92,12 @@ impl InUse {
     }
 }
 
-/// Loads the kernel half if the mode wants it, and puts the rules in force.
+/// Loads the kernel half if the mode requires it, and puts the rules in force.
 ///
 /// # Errors
 ///
-/// The mode is `kernel` and the kernel half is not to be had.
-pub(super) fn choose(
+/// The mode is `kernel` and the kernel half cannot be used.
+pub(super) fn load_or_fall_back(
     settings: &relay_config::ClassifierConfig,
     owner: Option<u32>,
     self_test: u32,
@@ -118,12 +119,15 @@ pub(super) fn choose(
             Some(error) => Err(error),
             None => Ok(chosen),
         },
-        // Two instances with one pin directory are a mistake of whoever configured them, and
-        // a silent change of classifier would hide it.
+        // Two instances with one pin directory are an error of configuration. Falling back to the
+        // other classifier would hide it.
         Err(error @ KernelError::PinDirectoryInUse(_)) => Err(error),
         Err(error) if settings.mode == ClassifierMode::Auto => {
             let error = error_chain(&error);
-            warn!(error, "the kernel half is not in use; the daemon's own table decides");
+            warn!(
+                error,
+                "the kernel half is not in use; the daemon's own table classifies connections"
+            );
             Ok(userspace(rules, error))
         }
         Err(error) => Err(error),

@@ -1,10 +1,9 @@
 //! The running daemon: starts the parts in order, answers requests and signals, and stops.
 //!
-//! What happens before the runtime is here in one function: the kernel half is loaded, the
-//! privileges that this took are given up, the queue opened, the message tracking log begun, the
-//! control socket bound. How a new
-//! configuration is taken is in [`reload`], what is told about the instance in [`status`],
-//! and the tasks that deliver in [`delivery`].
+//! One function here does everything before the runtime starts: it loads the kernel half, drops the
+//! privileges, opens the queue, starts the message tracking log and binds the control socket.
+//! [`reload`] loads a new configuration, [`status`] reports the state of the daemon, and
+//! [`delivery`] runs the delivery tasks.
 
 mod delivery;
 pub mod enforcement;
@@ -77,31 +76,31 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
-    /// `classifier.mode` is `kernel` and the kernel half is not to be had, or another instance has
-    /// its place.
+    /// `classifier.mode` is `kernel` and the kernel half cannot be used, or another instance uses
+    /// the same pin directory.
     #[error("the kernel half cannot be used: {0}")]
     Kernel(#[from] KernelError),
     /// A binding.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// What the configuration names.
+    /// A file that the configuration names.
     #[error(transparent)]
     Prepare(#[from] PrepareError),
-    /// The same, read with the rights of the daemon's user, whom the sentence names where a permission
+    /// The same, read with the rights of the daemon's user. The text names the user if a permission
     /// is missing.
     #[error("{0}")]
     PrepareAsUser(String),
     /// The user, or the capabilities.
     #[error(transparent)]
     Privileges(#[from] PrivilegeError),
-    /// A directory that the daemon's user is to have.
+    /// A directory that must belong to the daemon's user.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
     /// Too few descriptors or threads.
     #[error(transparent)]
     Resources(#[from] ResourceError),
     /// A part of the daemon has ended while it ran.
-    #[error("internal error, please report it: {0} has ended, and the daemon ends with it")]
+    #[error("internal error, please report it: {0} has ended; stopping the daemon")]
     Ended(&'static str),
     /// The queue.
     #[error(transparent)]
@@ -111,7 +110,7 @@ pub enum StartError {
     Runtime(io::Error),
 }
 
-/// The running instance, as requests and signals see it.
+/// The running daemon, for requests and signals.
 pub struct Daemon {
     file: PathBuf,
     started: Instant,
@@ -123,22 +122,22 @@ pub struct Daemon {
     capabilities: Vec<String>,
     queue: Queue,
     server: Server,
-    /// Routes and next hops, for those who only look: a reload keeps none of them waiting.
+    /// Routes and next hops for status and explain, which must not wait for a reload.
     outlook: ArcSwap<Outlook>,
-    /// Held by one reload at a time.
+    /// Locked by one reload at a time.
     configured: Mutex<Configured>,
-    /// The last reload, where it was refused.
+    /// The last reload, if it was refused.
     refused: ArcSwapOption<RefusedReload>,
 }
 
-/// Where mail goes, and how the next hops are doing.
+/// The routes, and the state of the next hops.
 #[derive(Clone, Debug)]
 struct Outlook {
     routes: Routes,
     hops: Hops,
 }
 
-/// What a reload changes.
+/// The parts that a reload replaces.
 struct Configured {
     config: Config,
     ids: ConnectorIds,
@@ -150,13 +149,14 @@ struct Configured {
 ///
 /// # Errors
 ///
-/// What keeps it from starting, as [`StartError`] lists it.
+/// The reasons that [`StartError`] lists.
 pub fn run(file: &Path) -> Result<(), StartError> {
-    // Before anything is opened: these have numbers that we were told.
-    let inherited = kept::inherit();
+    // Adopt inherited descriptors before other files are opened, because they are identified by
+    // number.
+    let inherited = kept::take_stored_listeners();
     let config = Config::load(file)?;
     logging::start(config.log);
-    privileges::confine()?;
+    privileges::restrict_process()?;
     ignore_hang_up();
     resources::raise_descriptor_limit(config.table().bindings().len())?;
     let user = config.daemon.user.as_deref();
@@ -168,16 +168,16 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     let counts = Arc::new(Counts::default());
     let owner = account.as_ref().map(Account::user_id);
     let ChosenClassifier { classifier, in_use, attached } =
-        kernel_half::choose(&config.classifier, owner, self_test, Arc::clone(&rules))?;
-    // The rules are the same: names keep their ids.
+        kernel_half::load_or_fall_back(&config.classifier, owner, self_test, Arc::clone(&rules))?;
+    // The new rules are equal, so the names keep their ids.
     let mut read = || prepare(&config, &mut ids, generation);
     let PreparedConfiguration {
         credentials, checks, delivery: delivery_settings, warnings, ..
     } = match &account {
         None => read()?,
-        // As the user that reads them again at each reload and renewal.
-        Some(account) => account.act(|| {
-            if let Some(error) = rehearsal::denied(account, &config, file).next() {
+        // Read as the user that reads them again at each reload and renewal.
+        Some(account) => account.run_as_user(|| {
+            if let Some(error) = rehearsal::forbidden_paths(account, &config, file).next() {
                 return Err(error.into());
             }
             let told =
@@ -185,28 +185,29 @@ pub fn run(file: &Path) -> Result<(), StartError> {
             read().map_err(told)
         })??,
     };
-    inherited.lets_listen(config.table().bindings())?;
+    inherited.may_listen(config.table().bindings())?;
     rehearsal::directories(&config, account.as_ref())?;
-    // Last, since a start that is refused leaves directories with the user that had them.
+    // Change owners last, so that a refused start leaves the directories to their owners.
     let capabilities = become_user(&config, account.as_ref(), &attached)?;
     for warning in &warnings {
         warn!(file = %file.display(), line = warning.line, "{warning:#}");
     }
     enforcement::warn(&in_use, &config);
-    // Not before: the log and the queue have threads, which would keep them all. What cannot be
-    // opened without them could not be written to later either.
-    logging::start_writer().map_err(resources::no_thread)?;
+    // Drop privileges before the log and the queue start threads, because each thread keeps its own
+    // capabilities. Files that cannot be opened without privileges could not be written later
+    // either.
+    logging::start_writer().map_err(resources::thread_error)?;
     vital::before_exit(logging::finish);
     resources::check_threads()?;
-    allocator::give_back_in_background();
+    allocator::start_background_purge();
     let (queue, recovery) = queue::open(&config)?;
     let path = &config.control.socket;
     let control = ControlSocket::bind(path)
         .map_err(|source| StartError::Control { path: path.clone(), source })?;
 
     let runtime = Runtime::new().map_err(StartError::Runtime)?;
-    // From here on every end is told to it, so that a log without an end is that of a daemon that was
-    // killed.
+    // From here on every end is recorded in the log. A log without an end is that of a killed
+    // daemon.
     let tracker = Tracker::start(config.message_tracking_log.clone(), queue.highest_id());
     queue.set_observer(Arc::new(tracker.clone()));
     let result = runtime.block_on(async {
@@ -248,8 +249,8 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     result
 }
 
-/// Changes to the daemon's user, and gives up what is not needed any more. Returns the capabilities
-/// that stay.
+/// Changes to the daemon's user and drops capabilities that are no longer needed. Returns the
+/// remaining capabilities.
 fn become_user(
     config: &Config,
     account: Option<&Account>,
@@ -265,21 +266,21 @@ fn become_user(
         if let Some(directory) = socket.parent() {
             account.prepare(directory, |name| Some(name) == socket.file_name())?;
         }
-        if let Err(error) = attached.programs.give_pins_to(account.user_id()) {
-            warn!(%error, "the pins stay behind when the daemon ends");
+        if let Err(error) = attached.programs.change_owner_of_pins(account.user_id()) {
+            warn!(%error, "the pins cannot be removed at the end");
         }
     }
-    let kept = privileges::give_up(account)?;
+    let kept = privileges::drop_privileges(account)?;
     let kept: Vec<String> = kept.into_iter().map(|capability| capability.to_string()).collect();
     let user = privileges::user_name(rustix::process::geteuid().as_raw());
-    info!(user, kept = kept.join(" "), "gave up the rights that are not needed any more");
+    info!(user, kept = kept.join(" "), "dropped capabilities that are no longer needed");
     if rustix::process::geteuid().is_root() {
         warn!("the daemon runs as root; give it a user of its own with user in [daemon]");
     }
     Ok(kept)
 }
 
-/// What holds for sessions from now on, besides the rules.
+/// Puts the settings of sessions in force, except the rules.
 fn put_in_force(
     server: &Server,
     queue: &Queue,
@@ -295,8 +296,8 @@ fn put_in_force(
     server.tracker().set(config.message_tracking_log.clone());
 }
 
-/// A hang-up that comes before we are ready asks for what is being done anyway, and must not end
-/// the process. [`serve`] puts its own handler in this one's place.
+/// Ignores a SIGHUP before the daemon is ready: the configuration is being loaded anyway, and the
+/// signal would end the process. [`serve`] installs the real handler.
 fn ignore_hang_up() {
     // SAFETY: no other thread runs yet, and ignoring runs no code of ours.
     unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
@@ -323,37 +324,38 @@ async fn serve(
         vital(&mut parts, "kernel log", forward(log));
     }
     info!(version = env!("CARGO_PKG_VERSION"), decided_by = daemon.kernel.name(), "ready");
-    kept::tell(NotifyState::Ready);
+    kept::notify(NotifyState::Ready);
     let signal = loop {
         tokio::select! {
             _ = hang_up.recv() => {
-                // Its outcome is logged, and a signal to stop must not wait for it.
+                // Do not wait for the reload: its result is logged, and a signal to stop must be
+                // handled at once.
                 tokio::spawn(Arc::clone(&daemon).reload(None));
             }
             _ = terminate.recv() => break "SIGTERM",
             _ = interrupt.recv() => break "SIGINT",
-            // None of them ends by itself.
+            // No part ends by itself.
             Some(Ok(part)) = parts.join_next() => return Err(StartError::Ended(part)),
         }
     };
     info!(signal, sessions = daemon.server.sessions(), "stopping");
-    kept::tell(NotifyState::Stopping);
+    kept::notify(NotifyState::Stopping);
     parts.abort_all();
-    // Both at once: until the end, other clients find no listener.
+    // Both at the same time: until the end, other clients find no listener.
     let drained = timeout(STOP, async {
         tokio::join!(daemon.server.drain(DRAIN), async {
-            // A reload may hold it for a while.
+            // A reload may hold the lock for a while.
             daemon.configured.lock().await.delivery.stop(DELIVERY_STOP).await;
         })
     });
     match drained.await {
         Ok(((), ())) => info!("stopped"),
-        Err(_) => warn!(seconds = STOP.as_secs(), "stopped without waiting any longer"),
+        Err(_) => warn!(seconds = STOP.as_secs(), "stopped at the deadline, with work left"),
     }
     Ok(())
 }
 
-/// Starts a part without which the daemon only seems to run.
+/// Starts a part that is essential: if the part ends, the daemon ends.
 fn vital<T>(
     parts: &mut JoinSet<&'static str>,
     name: &'static str,
@@ -365,7 +367,7 @@ fn vital<T>(
     });
 }
 
-/// Removes what replaced generations left in the kernel.
+/// Removes replaced generations from the kernel.
 async fn sweep(classifier: Arc<Classifier>) -> io::Result<()> {
     let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
     loop {
@@ -374,49 +376,49 @@ async fn sweep(classifier: Arc<Classifier>) -> io::Result<()> {
             continue;
         }
         let classifier = Arc::clone(&classifier);
-        // Removing a hundred thousand entries takes a while.
+        // Removing a hundred thousand entries lasts a while.
         if let Err(error) = tokio::task::spawn_blocking(move || classifier.sweep()).await {
             error!(%error, "the sweep of old generations failed");
         }
     }
 }
 
-/// Looks whether certificates on disk have changed.
+/// Reloads certificates that have changed on disk.
 async fn renew(daemon: Arc<Daemon>) {
     let mut ticks = tokio::time::interval(CERTIFICATE_LOOK);
     loop {
         ticks.tick().await;
         let daemon = Arc::clone(&daemon);
-        // A disk may take its time.
+        // A disk may be slow.
         if let Err(error) =
             tokio::task::spawn_blocking(move || daemon.server.renew_credentials()).await
         {
-            error!(%error, "looking at the certificates failed");
+            error!(%error, "checking the certificates failed");
         }
     }
 }
 
-/// Follows what this host has of interfaces for the guard and of addresses to listen on.
+/// Follows the interfaces of this host for the guard, and its addresses for listeners.
 async fn watch_host(daemon: Arc<Daemon>) {
     let mut ticks = tokio::time::interval(HOST_LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let daemon = Arc::clone(&daemon);
-        // A driver may take its time to attach the guard.
+        // A driver may need long to attach the guard.
         let look = move || {
             if let InUse::Kernel(kernel) = &daemon.kernel {
-                kernel.programs.look_at_interfaces();
+                kernel.programs.check_interfaces();
             }
-            daemon.server.look_at_addresses();
+            daemon.server.check_addresses();
         };
         if let Err(error) = tokio::task::spawn_blocking(look).await {
-            error!(%error, "looking at the host's interfaces failed");
+            error!(%error, "checking the host's interfaces failed");
         }
     }
 }
 
-/// Hands the kernel programs' own log to ours, in a debugging build of them.
+/// Forwards the log of the kernel programs to ours, in a debugging build of the programs.
 async fn forward(mut log: KernelLog) {
     let mut ticks = tokio::time::interval(KERNEL_LOG_INTERVAL);
     loop {
@@ -461,7 +463,7 @@ impl ControlHandler for Daemon {
     }
 }
 
-/// The types that are answered hold strings, numbers and maps with string keys, which JSON has.
+/// Answers consist of strings, numbers and maps with string keys, all of which JSON can express.
 fn as_value(value: impl serde::Serialize) -> serde_json::Value {
     serde_json::to_value(value).unwrap_or(serde_json::Value::Null)
 }

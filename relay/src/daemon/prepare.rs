@@ -1,10 +1,10 @@
-//! Everything that is read before a configuration is put in force, by the same code for the start, a
-//! reload and `relay check`: what one of them refuses, all refuse.
+//! Reads everything that must be read before a configuration is put in force. The start, a reload
+//! and `relay check` use the same code, so they refuse the same files.
 //!
 //! [`prepare`] reads certificates and keys, authorities, credentials and the resolver's
-//! configuration. What is legal and unwise comes back as findings beside those of the configuration
-//! itself: certificates that end soon or are for other names, and next hops that are ourselves.
-//! Sockets, maps and the queue are left to those who use them.
+//! configuration. Warnings are returned together with the warnings of the configuration itself:
+//! certificates that expire soon or have other names, and next hops that are this daemon. Sockets,
+//! maps and the queue are opened elsewhere.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ pub struct PreparedConfiguration {
     pub(super) credentials: TlsCredentials,
     pub(super) checks: Checks,
     pub(super) delivery: DeliverySettings,
-    /// What is legal and unwise, of the configuration and of what it names, in the order of lines.
+    /// Warnings about the configuration and the files that it names, in the order of lines.
     pub warnings: Vec<ConfigProblem>,
 }
 
@@ -42,7 +42,7 @@ pub enum PrepareError {
     /// A certificate, its key, or the authorities for clients.
     #[error("{}{source}", at(*line))]
     Tls {
-        /// The line of its table, where it is about one.
+        /// The line of its table, if the problem is about one.
         line: Option<u32>,
         /// What is wrong.
         source: TlsError,
@@ -55,10 +55,10 @@ pub enum PrepareError {
     Resolver(#[from] ResolverError),
 }
 
-/// Reads what the configuration names.
+/// Reads the files that the configuration names.
 ///
 /// # Errors
-/// [`PrepareError`]: something cannot be read or used.
+/// [`PrepareError`]: a file cannot be read or used.
 pub fn prepare(
     config: &Config,
     ids: &mut ConnectorIds,
@@ -76,7 +76,7 @@ pub fn prepare(
         place: concern.place,
         key: "certificate".to_owned(),
         problem: concern.problem,
-        mend: "renew it: files that change are read again without a reload".to_owned(),
+        mend: "renew it: changed files are read again without a reload".to_owned(),
     }));
     warnings.extend(open_keys(config));
     warnings.extend(of_next_hops(config, &delivery, now));
@@ -84,7 +84,7 @@ pub fn prepare(
     Ok(PreparedConfiguration { rules, credentials, checks, delivery, warnings })
 }
 
-/// Next hops that are this daemon, and certificates in a `ca_file` that end soon.
+/// Warns of next hops that are this daemon, and of certificates in a `ca_file` that expire soon.
 fn of_next_hops(config: &Config, settings: &DeliverySettings, now: i64) -> Vec<ConfigProblem> {
     let mut findings = Vec::new();
     for (line, place, next_hop) in config.next_hops() {
@@ -111,7 +111,7 @@ fn of_next_hops(config: &Config, settings: &DeliverySettings, now: i64) -> Vec<C
                 findings.push(warn(
                     "ca_file",
                     problem,
-                    "put the new one into the file, then `relay reload`",
+                    "write the new certificate to the file, then run `relay reload`",
                 ));
             }
         }
@@ -131,7 +131,7 @@ fn of_next_hops(config: &Config, settings: &DeliverySettings, now: i64) -> Vec<C
     findings
 }
 
-/// The line of the table of the certificate that cannot be used.
+/// The line of the table whose certificate cannot be used.
 fn line_of(config: &Config, error: &TlsError) -> Option<u32> {
     let files = config.tls.certificates.get(error.certificate()?)?;
     Some(files.line)
@@ -141,7 +141,7 @@ fn at(line: Option<u32>) -> String {
     line.map(|line| format!("line {line}: ")).unwrap_or_default()
 }
 
-/// Private keys that other users may read.
+/// Warns of private keys that other users may read.
 fn open_keys(config: &Config) -> impl Iterator<Item = ConfigProblem> {
     config.tls.certificates.iter().filter_map(|(name, files)| {
         let mode = fs::metadata(&files.key).ok()?.permissions().mode() & 0o777;
@@ -156,9 +156,7 @@ fn open_keys(config: &Config) -> impl Iterator<Item = ConfigProblem> {
 }
 
 fn loops(host: &SmartHost, binding: SocketAddr) -> String {
-    format!(
-        "{host} is this daemon itself, by the binding {binding}: mail would go round in circles"
-    )
+    format!("{host} is this daemon itself, by the binding {binding}: mail would loop")
 }
 
 fn seconds(time: SystemTime) -> i64 {

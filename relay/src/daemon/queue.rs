@@ -1,4 +1,4 @@
-//! The queue, as the control socket asks for it.
+//! The requests of the control socket that are about the queue.
 
 use std::collections::HashSet;
 
@@ -24,7 +24,7 @@ use tracing::info;
 use super::{Daemon, StartError, as_value};
 use crate::control::ControlRequest;
 
-/// What a queue needs to know of this configuration.
+/// The queue's settings in this configuration.
 pub(super) fn settings(config: &Config) -> QueueSettings {
     let delivery = &config.delivery;
     QueueSettings {
@@ -38,7 +38,7 @@ pub(super) fn settings(config: &Config) -> QueueSettings {
     }
 }
 
-/// Opens the queue of this configuration. What was found damaged is in the log already.
+/// Opens the queue of this configuration. Damaged messages are logged when it is opened.
 pub(super) fn open(config: &Config) -> Result<(Queue, Recovery), StartError> {
     let settings = settings(config);
     let longest_wait = settings.schedule.longest_wait();
@@ -51,12 +51,11 @@ pub(super) fn open(config: &Config) -> Result<(Queue, Recovery), StartError> {
     Ok((queue, recovery))
 }
 
-/// Records what became of messages that were found damaged: each was accepted, and `relay trace` is
-/// asked about it.
+/// Records damaged messages: they were accepted, so `relay trace` must know them.
 pub(super) async fn record_damage(queue: &Queue, recovery: Recovery) {
     for Damage { id, what, set_aside, .. } in recovery.damages {
         let Some(id) = id else { continue };
-        // Else it was saved.
+        // Otherwise the message was saved.
         if matches!(queue.store().find(id).await, Err(StoreError::NotFound(_))) {
             queue.tell(id, || QueueEvent::Damaged { what, set_aside });
             queue.tell(id, || QueueEvent::Ended);
@@ -73,7 +72,7 @@ pub(super) async fn answer(daemon: &Daemon, request: ControlRequest) -> Result<V
         detail.row.reason = Some(daemon.reason(&entry));
         for (place, _) in entry.pending() {
             if let Some(recipient) = detail.recipients.get_mut(place) {
-                // Mostly it is that of the message.
+                // Usually it equals the reason of the message.
                 let reason = daemon.reason_of(&entry, &[place]);
                 recipient.reason =
                     Some(reason).filter(|reason| Some(reason) != detail.row.reason.as_ref());
@@ -114,7 +113,7 @@ pub(super) async fn answer(daemon: &Daemon, request: ControlRequest) -> Result<V
             info!(id = %id, report, "an administrator removed a message");
             Ok(as_value(removed))
         }
-        // These are for others to answer.
+        // Other modules answer these requests.
         ControlRequest::Explain(_)
         | ControlRequest::QueueChange { .. }
         | ControlRequest::QueueExport { .. }
@@ -125,7 +124,7 @@ pub(super) async fn answer(daemon: &Daemon, request: ControlRequest) -> Result<V
 }
 
 impl Daemon {
-    /// Takes messages back from their next hops, as far as they only wait for a connection.
+    /// Withdraws messages from their next hops if they only wait for a connection.
     fn withdraw(&self, ids: impl IntoIterator<Item = QueueId>) {
         let claimed = ids.into_iter().filter(|id| self.queue.store().is_claimed(*id));
         let claimed: HashSet<_> = claimed.collect();
@@ -134,19 +133,19 @@ impl Daemon {
         }
     }
 
-    /// Why a message waits, in a sentence.
+    /// Why a message waits, in one sentence.
     fn reason(&self, entry: &Entry) -> String {
         let pending: Vec<_> = entry.pending().map(|(place, _)| place).collect();
         self.reason_of(entry, &pending)
     }
 
-    /// Why some of its recipients wait.
+    /// Why some recipients of a message wait.
     fn reason_of(&self, entry: &Entry, places: &[usize]) -> String {
         if entry.held {
             return "held by an administrator".to_owned();
         }
         if self.queue.store().is_claimed(entry.id) {
-            return "in hand: it is being delivered, or is next for its next hop".to_owned();
+            return "in hand: being delivered, or next in line for its next hop".to_owned();
         }
         let recipients = || places.iter().filter_map(|&place| entry.recipients.get(place));
         let outlook = self.outlook.load();
@@ -169,7 +168,7 @@ impl Daemon {
         }
     }
 
-    /// Are all next hops of a message in back-off, so that it waits for them when it is due?
+    /// Are all next hops of a message in back-off? Then the message waits for them when it is due.
     fn is_left_alone(&self, entry: &Entry) -> bool {
         let pending: Vec<_> = entry.pending().map(|(place, _)| place).collect();
         let outlook = self.outlook.load();
@@ -180,7 +179,7 @@ impl Daemon {
     }
 }
 
-/// The next hops of some recipients of a message, without repetition of neighbours.
+/// The next hops of some recipients, without adjacent duplicates.
 fn hops_of(routes: &Routes, entry: &Entry, places: &[usize]) -> Vec<Destination> {
     let recipients = places.iter().filter_map(|&place| entry.recipients.get(place));
     let mut hops: Vec<_> =
@@ -189,18 +188,17 @@ fn hops_of(routes: &Routes, entry: &Entry, places: &[usize]) -> Vec<Destination>
     hops
 }
 
-/// Next hops that are named in the reason of one message.
+/// Most next hops that the reason of one message names.
 const REASONS: usize = 3;
 
-/// RFC 3339. A time without that form lies beyond the year 9999.
+/// Formats a time by RFC 3339; after the year 9999, as a number of seconds.
 pub(super) fn moment(seconds: u64) -> String {
     let time =
         i64::try_from(seconds).ok().and_then(|it| OffsetDateTime::from_unix_timestamp(it).ok());
     time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| seconds.to_string())
 }
 
-/// Does something to a page of messages. To flush them means that their next hops are left alone no
-/// longer.
+/// Changes a page of messages. A flush also ends the back-off of their next hops.
 pub(super) async fn change(
     daemon: &Daemon,
     verb: BulkAction,
@@ -226,12 +224,12 @@ pub(super) async fn change(
     Ok(Changed { left_alone: left_alone.min(changed.changed), ..changed })
 }
 
-/// Opens a message as it would leave by the routes in force.
+/// Opens a message as it would be sent by the routes in force.
 pub(super) async fn export(daemon: &Daemon, id: QueueId) -> Result<Export, StoreError> {
     let routes = daemon.configured.lock().await.config.routes.clone();
     let audience = |sender: &ReversePath, recipient: &ForwardPath| {
         match routes.destination(sender, recipient) {
-            // It is part of this host.
+            // A Maildir is part of this host.
             Destination::Maildir(_) => Audience::Organization,
             destination => destination.security().audience(),
         }

@@ -1,8 +1,8 @@
-//! How a new configuration is taken: whole, or not at all.
+//! Loads a new configuration: completely, or not at all.
 //!
-//! Everything that can fail is done before anything changes: the file is read and checked, the
-//! certificate loaded, new addresses bound. Then the generation is put in force. Sessions keep
-//! the rules that they began with.
+//! All steps that can fail run before the first change: the file is read and checked, certificates
+//! are loaded, new addresses are bound. Then the generation is put in force. Sessions keep the
+//! rules with which they began.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::prepare::{PrepareError, PreparedConfiguration, prepare};
 use super::status::RefusedReload;
 use super::{Configured, Daemon, enforcement, put_in_force, queue};
 
-/// What a reload did.
+/// The result of a reload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reloaded {
     /// The generation in force.
@@ -32,13 +32,13 @@ pub struct Reloaded {
     pub connectors: usize,
     /// Ranges of all of them.
     pub ranges: usize,
-    /// Reading and checking, in milliseconds.
+    /// The time for reading and checking, in milliseconds.
     pub checked_ms: f64,
-    /// Putting the generation in force, in milliseconds.
+    /// The time for putting the generation in force, in milliseconds.
     pub published_ms: f64,
     /// The configuration.
     pub file: PathBuf,
-    /// What is legal and unwise.
+    /// The warnings.
     pub warnings: Vec<ConfigProblem>,
 }
 
@@ -48,55 +48,55 @@ pub enum ReloadError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] LoadError),
-    /// The maps did not take it.
+    /// The kernel's maps refused the generation.
     #[error(transparent)]
     Kernel(#[from] KernelError),
     /// A new binding.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// What the configuration names.
+    /// A file that the configuration names.
     #[error(transparent)]
     Prepare(#[from] PrepareError),
-    /// A key that is read at start-up only.
-    #[error("{}: {key} cannot change while the daemon runs; restart it, or put the old value back", file.display())]
+    /// A key that is read only at the start.
+    #[error("{}: {key} cannot change while the daemon runs; restart the daemon, or restore the old value", file.display())]
     NeedsRestart {
         /// The configuration.
         file: PathBuf,
         /// The key.
         key: &'static str,
     },
-    /// Another file than the daemon's is meant.
+    /// The administrator named another file than the daemon's.
     #[error(
-        "the daemon reads {}, not {}; to reload, name that file, or restart the daemon with the \
-         other", ours.display(), named.display()
+        "the daemon reads {}, not {}; name the daemon's file, or restart the daemon with the \
+         other file", ours.display(), named.display()
     )]
     OtherFile {
         /// The daemon's.
         ours: PathBuf,
-        /// The one that was asked for.
+        /// The named file.
         named: PathBuf,
     },
-    /// A task of ours failed.
+    /// An internal task failed.
     #[error("the reload was interrupted: {0}")]
     Task(#[from] tokio::task::JoinError),
 }
 
 impl Daemon {
-    /// Takes the configuration that is in the file now, and says in the log what came of it.
-    /// `named` is the file that the administrator means, where one was named.
+    /// Loads the current content of the file, and logs the result. `named` is the file that the
+    /// administrator named, if any.
     ///
     /// # Errors
     ///
     /// As [`ReloadError`] lists them; nothing has changed.
     pub async fn reload(self: Arc<Self>, named: Option<PathBuf>) -> Result<Reloaded, ReloadError> {
         let file = self.file.clone();
-        // A task of its own, so that a client that goes away does not leave half of it undone.
+        // A separate task, so that a client that disconnects does not stop the reload half-way.
         let daemon = Arc::clone(&self);
-        let result = match tokio::spawn(async move { daemon.take(named).await }).await {
+        let result = match tokio::spawn(async move { daemon.load_and_publish(named).await }).await {
             Ok(result) => result,
             Err(error) => Err(error.into()),
         };
-        // Who names another file has said nothing about ours.
+        // A reload of another file says nothing about the daemon's file.
         if !matches!(result, Err(ReloadError::OtherFile { .. })) {
             let refused = |error: &ReloadError| Arc::new(RefusedReload::now(error_chain(error)));
             self.refused.store(result.as_ref().err().map(refused));
@@ -117,13 +117,13 @@ impl Daemon {
             }
             Err(error) => {
                 let why = with_user(error_chain(error)).replace("\n    ", "; ").replace('\n', "; ");
-                error!(file = %file.display(), "the configuration in force stays: {why}");
+                error!(file = %file.display(), "reload refused; the old configuration stays in force: {why}");
             }
         }
         result
     }
 
-    async fn take(&self, named: Option<PathBuf>) -> Result<Reloaded, ReloadError> {
+    async fn load_and_publish(&self, named: Option<PathBuf>) -> Result<Reloaded, ReloadError> {
         self.is_meant(named)?;
         let mut configured = self.configured.lock().await;
         let started = Instant::now();
@@ -161,7 +161,7 @@ impl Daemon {
         let Configured { config: before, delivery, .. } = &mut *configured;
         let trusts_alike = delivery.trusts_alike(&delivery_settings);
         if delivery_differs(before, &config) || !trusts_alike {
-            // A changed route or schedule holds for mail that is queued already.
+            // Changed routes and schedules apply to queued mail too.
             self.queue.set_settings(queue::settings(&config));
             delivery.replace(delivery_settings);
         }
@@ -184,7 +184,7 @@ impl Daemon {
     }
 }
 
-/// The same file, by whichever name?
+/// Do both paths lead to the same file?
 fn is_same(one: &Path, other: &Path) -> bool {
     let resolved = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     resolved(one) == resolved(other)
@@ -192,11 +192,11 @@ fn is_same(one: &Path, other: &Path) -> bool {
 
 async fn load(file: &Path) -> Result<Config, ReloadError> {
     let file = file.to_owned();
-    // Checking a hundred thousand ranges takes a while.
+    // Checking a hundred thousand ranges lasts a while.
     Ok(tokio::task::spawn_blocking(move || Config::load(&file)).await??)
 }
 
-/// The first key that differs and is read at start-up only.
+/// The first changed key that is read only at the start.
 fn fixed_key(before: &Config, after: &Config) -> Option<&'static str> {
     [
         ("[daemon]", before.daemon != after.daemon),

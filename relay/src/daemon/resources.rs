@@ -1,6 +1,6 @@
-//! Does the system give this process what it cannot do without: descriptors and threads?
+//! Does the system allow enough descriptors and threads?
 //!
-//! Asked at the start. Later, a daemon that is short of them would run and listen on nothing.
+//! Checked at the start, because a daemon without them would run but accept no connection.
 
 use std::io;
 use std::thread;
@@ -12,43 +12,44 @@ use tracing::warn;
 
 use crate::limits::{DESCRIPTORS_RESERVED, SPARE_THREADS};
 
-/// What is too little.
+/// The resource that is too small.
 #[derive(Debug, thiserror::Error)]
 pub enum ResourceError {
     /// Descriptors.
     #[error(
-        "{maximum} open files are allowed, and {needed} are needed for {listeners} bindings, the \
+        "{maximum} open files are allowed, but {needed} are needed for {listeners} bindings, the \
          queue and a few sessions: raise LimitNOFILE= of the unit (the hard limit of `ulimit -n`)"
     )]
     Descriptors {
         /// The hard limit.
         maximum: u64,
-        /// The least that does.
+        /// The smallest sufficient number.
         needed: u64,
-        /// Addresses that are listened on.
+        /// The number of listening addresses.
         listeners: usize,
     },
     /// Threads.
     #[error(
-        "the system gives this process {got} more threads, and it needs {needed}: raise TasksMax= \
+        "the system allows this process {got} more threads, but it needs {needed}: raise TasksMax= \
          of the unit (pids.max of a container, `ulimit -u` of the user): {source}"
     )]
     Threads {
-        /// How many there were.
+        /// The number of started threads.
         got: usize,
-        /// The least that does.
+        /// The smallest sufficient number.
         needed: usize,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
 }
 
-/// A session takes a descriptor, and the soft limit of many systems is 1024 for the sake of old
-/// programs. The administrator's limit is the hard one.
+/// Raises the soft limit of descriptors to the hard limit. Each session needs a descriptor, and
+/// many systems have a soft limit of 1024 for old programs. The administrator's limit is the hard
+/// one.
 ///
 /// # Errors
 ///
-/// The hard limit is too low for what is configured.
+/// The hard limit is too low for the configuration.
 pub(super) fn raise_descriptor_limit(listeners: usize) -> Result<(), ResourceError> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, ..limit };
@@ -71,23 +72,23 @@ fn needed_threads() -> usize {
     thread::available_parallelism().map_or(1, usize::from) + SPARE_THREADS
 }
 
-/// Not even the first thread could be started.
-pub(super) fn no_thread(source: io::Error) -> ResourceError {
+/// The error if not even the first thread could be started.
+pub(super) fn thread_error(source: io::Error) -> ResourceError {
     ResourceError::Threads { got: 0, needed: needed_threads(), source }
 }
 
-/// Starts as many threads as the daemon will have at least, and lets them end.
+/// Starts as many threads as the daemon needs at least, and ends them.
 ///
 /// # Errors
 ///
-/// The system has fewer.
+/// The system allows fewer.
 pub(super) fn check_threads() -> Result<(), ResourceError> {
     let needed = needed_threads();
     let may_end = (Mutex::new(false), Condvar::new());
     let wait = || {
         let (ends, told) = &may_end;
         let mut ends = ends.lock();
-        // They end when all of them are there, or one could not be started.
+        // The threads end when all are started, or one could not be started.
         told.wait_while(&mut ends, |ends| !*ends);
     };
     thread::scope(|scope| {

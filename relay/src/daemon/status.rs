@@ -1,4 +1,4 @@
-//! What is told about the running instance.
+//! The state of the running daemon, for `relay status`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,29 +26,29 @@ pub struct DaemonStatus {
     pub version: String,
     /// Its process id.
     pub pid: u32,
-    /// Seconds since it was ready.
+    /// Seconds since the daemon was ready.
     pub uptime_seconds: u64,
-    /// Capabilities that it kept.
+    /// Capabilities that the daemon kept.
     pub capabilities: Vec<String>,
     /// The configuration in force.
     pub configuration: ConfigurationStatus,
-    /// Who classifies.
+    /// The classifier.
     pub classifier: ClassifierStatus,
-    /// Sessions at this moment.
+    /// The number of sessions.
     pub sessions: u64,
-    /// What keeps mail away, if anything is short.
+    /// The level of back pressure and its resources.
     pub back_pressure: BackPressureStatus,
     /// Every connector.
     pub connectors: Vec<ConnectorStatus>,
-    /// Connections that no connector took.
+    /// Connections without a connector.
     pub no_connector: ConnectorCounts,
     /// The queue and its deliveries.
     pub queue: relay_queue::Counters,
-    /// The disk that the queue is on; `None` where it cannot be read.
+    /// The disk of the queue; `None` if it cannot be read.
     pub disk: Option<DiskStatus>,
-    /// The next hops that mail waits for or went to lately.
+    /// The next hops with waiting or recent mail.
     pub next_hops: Vec<HopStatus>,
-    /// The message tracking log; `None` where it could not be begun.
+    /// The message tracking log; `None` if it could not be started.
     pub message_tracking_log: Option<relay_tracking::TrackingStatus>,
     /// The daemon's own log.
     #[serde(default)]
@@ -60,64 +60,64 @@ pub struct DaemonStatus {
 /// The configuration in force.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ConfigurationStatus {
-    /// Where it was read from.
+    /// The file.
     pub file: PathBuf,
     /// Its generation.
     pub generation: u32,
     /// SHA-256 of the file.
     pub digest: String,
-    /// Where we listen.
+    /// The bindings.
     pub bindings: Vec<String>,
-    /// Addresses of bindings that the host does not have at this moment.
+    /// Addresses of bindings that the host does not have now.
     #[serde(default)]
     pub absent_addresses: Vec<String>,
-    /// The last reload, where it was refused: the file on disk is another one.
+    /// The last reload, if it was refused: then the file on disk differs.
     #[serde(default)]
     pub refused: Option<RefusedReload>,
 }
 
-/// A reload that changed nothing.
+/// A refused reload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedReload {
-    /// When, in seconds since 1970.
+    /// The time, in seconds since 1970.
     pub at: u64,
-    /// Why.
+    /// The reason.
     pub because: String,
 }
 
 impl RefusedReload {
-    /// It has just been refused.
+    /// A refusal at this moment.
     pub(super) fn now(because: String) -> Self {
         Self { at: relay_queue::admin::seconds(SystemTime::now()), because }
     }
 }
 
-/// The resources that are metered.
+/// The measured resources.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BackPressureStatus {
     /// The highest level of all.
     pub level: PressureLevel,
-    /// Each with its level.
+    /// Each resource with its level.
     pub resources: Vec<ResourceStatus>,
 }
 
-/// The disk that the queue is on.
+/// The disk of the queue.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DiskStatus {
-    /// Octets that are free.
+    /// Free octets.
     pub free_octets: u64,
-    /// `min_free_space`: with fewer, no mail is taken.
+    /// `min_free_space`: with less, no mail is accepted.
     pub min_free_space: u64,
-    /// Files in the queue's directory `damaged`: what was found damaged at a start and is kept for an
-    /// administrator.
+    /// Files in the queue's directory `damaged`: damaged messages that were found at a start and
+    /// are kept for an administrator.
     #[serde(default)]
     pub damaged_files: u64,
-    /// Why the queue takes no mail now, if it does not.
+    /// Why the queue accepts no mail now, if it accepts none.
     pub refusing: Option<String>,
 }
 
 impl DiskStatus {
-    /// Asks the file system, which may take its time.
+    /// Asks the file system, which may be slow.
     pub(super) async fn of(queue: &relay_queue::Queue) -> Option<Self> {
         let usage = queue.store().usage().await.ok()?;
         Some(Self {
@@ -129,28 +129,28 @@ impl DiskStatus {
     }
 }
 
-/// Who classifies, and what the kernel half says of itself.
+/// The classifier, and the state of the kernel half.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ClassifierStatus {
     /// `kernel` or `daemon`.
     pub decided_by: String,
-    /// Why not the kernel.
+    /// Why the kernel is not in use.
     pub why: Option<String>,
     /// The control group that the tagger is attached to.
     pub cgroup: Option<PathBuf>,
     /// Where programs and maps are pinned.
     pub pins: Option<PathBuf>,
-    /// Why they are not.
+    /// Why programs and maps are not pinned.
     pub not_pinned: Option<String>,
-    /// What the self-test saw at the start.
+    /// The result of the self-test at the start.
     pub self_test: Option<String>,
-    /// The interfaces of the configuration, each with the guard's mode on it at this moment
-    /// (`native`, `generic`), or why it is not there.
+    /// The configured interfaces, each with the guard's mode (`native`, `generic`) or the reason
+    /// why the guard is not attached.
     pub interfaces: BTreeMap<String, String>,
-    /// What is configured and not enforced at this moment, since only the guard does.
+    /// Settings that are not enforced now, because only the guard enforces them.
     #[serde(default)]
     pub not_enforced: Vec<String>,
-    /// What the programs counted that no connector owns.
+    /// Counters of the programs that belong to no connector.
     pub reasons: BTreeMap<String, u64>,
 }
 
@@ -161,18 +161,18 @@ pub struct ConnectorStatus {
     pub name: String,
     /// Its id in the kernel's maps.
     pub id: u32,
-    /// What the programs counted; empty without the kernel half.
+    /// The counters of the programs; empty without the kernel half.
     pub kernel: BTreeMap<String, u64>,
-    /// What the daemon counted.
+    /// The counters of the daemon.
     pub daemon: ConnectorCounts,
 }
 
 impl Daemon {
-    /// What is to be told.
+    /// The state of the daemon.
     ///
     /// # Errors
     ///
-    /// The kernel refused to read its counters.
+    /// The kernel's counters cannot be read.
     pub async fn status(&self) -> Result<DaemonStatus, KernelError> {
         let rules = self.classifier.rules();
         let mut connectors = Vec::new();
@@ -253,8 +253,8 @@ impl Daemon {
         })
     }
 
-    /// The interfaces of the configuration as they are now. A look at them may be under way, which
-    /// takes as long as a driver does.
+    /// The current state of the configured interfaces. May wait for a check of the interfaces that
+    /// is under way, which lasts as long as a driver needs.
     pub(super) async fn guarded_interfaces(&self) -> Vec<GuardedInterface> {
         let kernel = match &self.kernel {
             InUse::Userspace(why) => return enforcement::unguarded(&self.interfaces, why),

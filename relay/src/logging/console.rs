@@ -1,7 +1,8 @@
-//! Standard error of a command, which may be run by systemd: each line then has a priority.
+//! Standard error of a command. If systemd runs the command, each line has a priority.
 //!
-//! `relay run` says there why it does not start, and `relay check` what it found. A line that says
-//! `warning` is a warning, and so are the indented lines below it; every other one is an error.
+//! `relay run` prints there why it does not start, and `relay check` prints its findings. A line
+//! with `warning` is a warning, and so are the indented lines below it; each other line is an
+//! error.
 
 use std::io::{self, IsTerminal, Stderr, Write};
 
@@ -11,18 +12,18 @@ use super::is_journal;
 const ERROR: &[u8] = b"<3>";
 const WARNING: &[u8] = b"<4>";
 
-/// Standard error. Where it is the journal, each line has its priority.
+/// Standard error. If it is the journal, each line has its priority.
 pub struct Console {
     stderr: Stderr,
     is_journal: bool,
     lines: Lines,
 }
 
-/// Lines on their way to the journal.
+/// Lines on the way to the journal.
 struct Lines {
-    /// The beginning of a line whose end has not come yet.
+    /// The beginning of an incomplete line.
     begun: Vec<u8>,
-    /// That of the line before.
+    /// The priority of the line before.
     priority: &'static [u8],
 }
 
@@ -44,8 +45,8 @@ impl Lines {
         Self { begun: Vec::new(), priority: ERROR }
     }
 
-    /// The lines that are whole now, each with its priority.
-    fn take(&mut self, octets: &[u8]) -> Vec<u8> {
+    /// The complete lines, each with its priority.
+    fn complete_lines(&mut self, octets: &[u8]) -> Vec<u8> {
         let mut whole = Vec::new();
         for piece in octets.split_inclusive(|&octet| octet == b'\n') {
             self.begun.extend_from_slice(piece);
@@ -71,7 +72,7 @@ impl Write for Console {
         if !self.is_journal {
             return self.stderr.write(octets);
         }
-        let whole = self.lines.take(octets);
+        let whole = self.lines.complete_lines(octets);
         self.stderr.write_all(&whole)?;
         Ok(octets.len())
     }
@@ -91,16 +92,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_has_the_priority_of_what_it_says_however_it_is_cut() {
-        let said = "relay.toml:4: connector \"A\": bindings: is missing\n    write it\n\
+    fn a_line_has_its_priority_even_if_it_is_written_in_parts() {
+        let text = "relay.toml:4: connector \"A\": bindings: is missing\n    write it\n\
                     relay.toml:9: warning: [tls]: it ends soon\n    renew it\nrelay: no\n";
         let expected = "<3>relay.toml:4: connector \"A\": bindings: is missing\n<3>    write it\n\
                         <4>relay.toml:9: warning: [tls]: it ends soon\n<4>    renew it\n\
                         <3>relay: no\n";
-        for size in [1, 7, said.len()] {
+        for size in [1, 7, text.len()] {
             let mut lines = Lines::new();
-            let whole: Vec<u8> =
-                said.as_bytes().chunks(size).flat_map(|piece| lines.take(piece)).collect();
+            let whole: Vec<u8> = text
+                .as_bytes()
+                .chunks(size)
+                .flat_map(|piece| lines.complete_lines(piece))
+                .collect();
             assert_eq!(String::from_utf8(whole).unwrap(), expected);
         }
     }

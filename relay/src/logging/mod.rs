@@ -1,14 +1,15 @@
-//! How the daemon logs: lines for people, or one JSON object each, on standard error.
+//! The daemon's log: lines for people, or one JSON object each, on standard error.
 //!
-//! This module decides what is logged at which level, and in which form. [`text`] makes a line safe
-//! to print and short enough for the journal, and [`sink`] writes it: logging never blocks, never
-//! fails and never ends the daemon. What cannot be written is lost, and counted.
+//! This module decides which events are logged at which level, and in which form. [`text`] makes a
+//! line safe to print and short enough for the journal, and [`sink`] writes it: logging never
+//! blocks, never fails and never ends the daemon. Lines that cannot be written are lost and
+//! counted.
 //!
-//! Where standard error is the journal, each line begins with its priority (sd-daemon(3)) and has
-//! no time of its own: the journal has both as fields.
+//! If standard error is the journal, each line begins with its priority (sd-daemon(3)) and has no
+//! time of its own, because the journal has both as fields.
 //!
-//! The protocol log of a connector is written at every `log.level`: the connector asks for it.
-//! `RELAY_LOG` overrides all of it with tracing's own filter syntax, for debugging one module.
+//! The protocol log of a connector is written at every `log.level`, because the connector asks for
+//! it. `RELAY_LOG` replaces all levels with a filter in tracing's syntax, for debugging one module.
 
 mod console;
 mod sink;
@@ -34,10 +35,10 @@ pub use self::console::Console;
 use self::sink::LogSink;
 use self::text::LineFormat;
 
-/// The log of this process: there is one standard error.
+/// The log of this process. There is one, as there is one standard error.
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
-/// What `relay status` shows of the log.
+/// The state of the log for `relay status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogStatus {
     /// Lines that could not be written since the daemon began.
@@ -46,15 +47,15 @@ pub struct LogStatus {
     pub problem: Option<String>,
 }
 
-/// Where lines go.
+/// The destination of lines.
 #[derive(Clone)]
 struct Logger(Arc<LogSink>);
 
-/// Starts logging. A second call in one process changes nothing.
+/// Starts logging. A second call in one process has no effect.
 ///
-/// No thread is started: capabilities and users belong to threads, and the caller still changes
-/// them. Until [`start_writer`] is called, lines are written by the threads that log them, as far as
-/// that blocks nothing.
+/// Starts no thread, because capabilities and users belong to threads, and the caller still changes
+/// them. Until [`start_writer`] is called, the threads that log also write, as far as that does not
+/// block them.
 pub fn start(log: Log) {
     let stderr = io::stderr();
     let Ok(output) = stderr.as_fd().try_clone_to_owned() else { return };
@@ -68,13 +69,13 @@ pub fn start(log: Log) {
     let logger = LOGGER.get_or_init(|| Logger(Arc::new(LogSink::new(output, form)))).clone();
     let filter = EnvFilter::try_from_env("RELAY_LOG")
         .unwrap_or_else(|_| EnvFilter::new(directives(log.level)));
-    // Colours would be control characters in every other place than a terminal.
+    // Colours would be control characters in outputs other than a terminal.
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(logger)
         .log_internal_errors(false)
         .with_ansi(false);
-    // The only error is that logging has been started before.
+    // The only possible error is that logging was started before.
     let _ = match (log.format, is_journal) {
         (LogFormat::Human, false) => {
             builder.with_target(false).fmt_fields(text::fields()).try_init()
@@ -88,46 +89,46 @@ pub fn start(log: Log) {
     log_panics();
 }
 
-/// Starts the thread that writes the log. Before it, see [`start`].
+/// Starts the thread that writes the log. See [`start`] for the time before.
 ///
 /// # Errors
 ///
-/// The system has no thread for it. Lines are written as before.
+/// The system allows no further thread. Lines are written as before.
 pub fn start_writer() -> io::Result<()> {
     LOGGER.get().map_or(Ok(()), |logger| sink::start_thread(&logger.0))
 }
 
-/// Writes what waits, for [`LOG_FLUSH`] at most. For the end of the process.
+/// Writes the waiting lines, for [`LOG_FLUSH`] at most. For the end of the process.
 pub fn finish() {
     if let Some(logger) = LOGGER.get() {
         logger.0.finish(LOG_FLUSH);
     }
 }
 
-/// How the log is doing.
+/// The state of the log.
 pub fn status() -> LogStatus {
     LOGGER.get().map(|logger| logger.0.status()).unwrap_or_default()
 }
 
-/// Writes a text that is for the operator in any case, such as the reason why the daemon does not
-/// run: in no other form than the caller gave it. Returns `false` before [`start`].
-pub fn say(text: &str) -> bool {
+/// Writes a text for the operator at every level and without a change of form, such as the reason
+/// why the daemon does not run. Returns `false` before [`start`].
+pub fn write_to_standard_error(text: &str) -> bool {
     let Some(logger) = LOGGER.get() else { return false };
     let form = if logger.0.form().is_journal() { LineFormat::Journal } else { LineFormat::Plain };
     text.lines().for_each(|line| logger.0.put(form.lines(Level::ERROR, line)));
     true
 }
 
-/// Is this file the journal's socket? `JOURNAL_STREAM` has its device and inode, systemd.exec(5);
-/// a child whose output goes elsewhere inherits the variable all the same.
+/// Is this file the journal's socket? `JOURNAL_STREAM` has its device and inode, systemd.exec(5). A
+/// child process inherits the variable even if its output goes elsewhere.
 pub fn is_journal(output: impl AsFd) -> bool {
     let Some(stream) = std::env::var("JOURNAL_STREAM").ok() else { return false };
     let Ok(stat) = fstat(output) else { return false };
     stream == format!("{}:{}", stat.st_dev, stat.st_ino)
 }
 
-/// A panic is logged like everything else: the standard hook would write to standard error itself,
-/// and wait for who reads it.
+/// Logs panics like other errors. The standard hook would write to standard error itself and could
+/// block.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let message = panic.payload_as_str().unwrap_or("no message");
@@ -150,19 +151,19 @@ impl<'a> MakeWriter<'a> for Logger {
     }
 }
 
-/// One event that is being written.
+/// An event while it is written.
 struct Event<'a> {
     logger: &'a Logger,
     level: Level,
 }
 
 impl Write for Event<'_> {
-    /// tracing writes an event at once. It never fails: what tracing does then is to write to
-    /// standard error by itself, and to panic where that is gone.
+    /// Writes one event at once, and never fails: after an error tracing would write to standard
+    /// error itself, and panic if that is closed.
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
         let line = String::from_utf8_lossy(octets);
         let Logger(sink) = self.logger;
-        // Without a time a line begins with the blank that follows it.
+        // A line without a time begins with a blank.
         let line = line.trim_end_matches('\n').trim_start_matches(' ');
         sink.put(sink.form().lines(self.level, line));
         Ok(octets.len())
@@ -173,7 +174,7 @@ impl Write for Event<'_> {
     }
 }
 
-/// What is written, as tracing's filters have it.
+/// The levels, as a filter of tracing.
 fn directives(level: LogLevel) -> String {
     let level = match level {
         LogLevel::Error => LevelFilter::ERROR,

@@ -1,9 +1,8 @@
-//! Writes lines to standard error from a thread of its own.
+//! Writes lines to standard error in a thread of its own.
 //!
-//! Lines wait in a bounded buffer; where it is full, a new line is lost. Where a write fails (the
-//! reader of the pipe is gone, the disk is full), the line is lost as well and the next one is
-//! tried. Lost lines are counted, and before the first line that is written after a loss stands
-//! another that says how many.
+//! Lines wait in a bounded buffer; if it is full, a new line is lost. If a write fails (the reader
+//! of the pipe is gone, the disk is full), the line is lost too, and the next one is tried. Lost
+//! lines are counted. After a loss, a line with the number of lost lines is written first.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,28 +20,28 @@ use super::LogStatus;
 use super::text::LineFormat;
 use crate::limits::{LOG_OUTPUT_OCTETS, LOG_PENDING_OCTETS, LOG_POLL};
 
-/// The buffer, and the file that it is written to.
+/// The buffer and the output file.
 pub(super) struct LogSink {
     output: OwnedFd,
     form: LineFormat,
     state: Mutex<State>,
-    /// Notified when lines wait, and when none wait any more.
+    /// Notified when the first line waits, and when no line waits any longer.
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     lines: VecDeque<Line>,
-    /// Octets of lines that wait, or are being written.
+    /// Octets of lines that wait or are being written.
     pending: usize,
-    /// Lines that were lost.
+    /// Number of lost lines.
     lost: u64,
-    /// Those of them of which the log tells.
+    /// Number of lost lines that the log has reported.
     told: u64,
     problem: Option<String>,
-    /// The last line was written in part: the next one begins with a line end.
+    /// The last line was written in part, so the next one begins with a line end.
     is_torn: bool,
-    /// A thread writes: ours, or before it is there one that logs.
+    /// A thread writes: the writer's, or before it exists a thread that logs.
     is_writing: bool,
     has_thread: bool,
 }
@@ -50,13 +49,13 @@ struct State {
 struct Line {
     octets: Vec<u8>,
     written: usize,
-    /// For a line that tells of lost ones: how many there were by then.
+    /// For a report of lost lines: their number at that time.
     tells: Option<u64>,
 }
 
-/// How a write ended that did not write all.
+/// How an incomplete write ended.
 enum Stopped {
-    /// The output takes nothing for now.
+    /// The output accepts nothing at present.
     NotReady,
     Failed(io::Error),
 }
@@ -78,7 +77,7 @@ impl LogSink {
         self.form
     }
 
-    /// Takes the lines of one event. Never blocks on the output.
+    /// Adds the lines of one event. Never blocks on the output.
     pub(super) fn put(&self, lines: Vec<String>) {
         let mut state = self.state.lock();
         let octets: usize = lines.iter().map(String::len).sum();
@@ -101,14 +100,14 @@ impl LogSink {
         LogStatus { lost: state.lost, problem: state.problem.clone() }
     }
 
-    /// Waits until everything is written or lost, `limit` at most.
+    /// Waits until all lines are written or lost, `limit` at most.
     pub(super) fn finish(&self, limit: Duration) {
         let mut state = self.state.lock();
         if !state.has_thread {
             drop(self.write_lines(state, limit));
             return;
         }
-        // A timeout means that the output is not read: there is nothing more to do.
+        // After a timeout nothing more can be done: nothing reads the output.
         let _ = self.changed.wait_while_for(&mut state, |state| state.pending > 0, limit);
     }
 
@@ -121,8 +120,7 @@ impl LogSink {
         }
     }
 
-    /// Writes the lines that wait until there are none, or until the output has not been ready for
-    /// `patience`.
+    /// Writes the waiting lines, until none wait or the output has not been ready for `patience`.
     fn write_lines<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
@@ -142,14 +140,15 @@ impl LogSink {
                     state.settle(&line);
                 }
                 Some(Stopped::NotReady) => {
-                    state.problem = Some("standard error is full and is not read".to_owned());
+                    state.problem =
+                        Some("nothing reads standard error, and its buffer is full".to_owned());
                     state.lines.push_front(line);
                     break;
                 }
                 Some(Stopped::Failed(error)) => {
                     state.problem = Some(error.to_string());
                     state.is_torn |= line.written > 0;
-                    // The line that would have followed what tells of losses is lost with it.
+                    // If the report of lost lines cannot be written, the line after it is lost too.
                     let lost =
                         if line.tells.is_some() { state.lines.pop_front() } else { Some(line) };
                     if let Some(lost) = lost {
@@ -164,7 +163,7 @@ impl LogSink {
         state
     }
 
-    /// The next line to be written. Lost lines are told of between two lines.
+    /// The next line to write. Lost lines are reported between two lines.
     fn next(&self, state: &mut State) -> Option<Line> {
         let front = state.lines.front()?;
         if front.written > 0 || front.tells.is_some() || state.lost == state.told {
@@ -172,7 +171,7 @@ impl LogSink {
             line.mend(state);
             return Some(line);
         }
-        let octets = self.form.lost(state.lost - state.told).into_bytes();
+        let octets = self.form.lost_lines_text(state.lost - state.told).into_bytes();
         let mut line = Line { octets, written: 0, tells: Some(state.lost) };
         line.mend(state);
         Some(line)
@@ -180,7 +179,7 @@ impl LogSink {
 }
 
 impl State {
-    /// This line waits no longer.
+    /// Marks a line as written or lost.
     fn settle(&mut self, line: &Line) {
         if line.tells.is_none() {
             self.pending = self.pending.saturating_sub(line.octets.len());
@@ -193,7 +192,7 @@ impl Line {
         self.octets.get(self.written..).unwrap_or_default()
     }
 
-    /// Ends a line that was written in part, before this one begins.
+    /// Ends a partly written line before this line begins.
     fn mend(&mut self, state: &mut State) {
         if self.written == 0 && mem::take(&mut state.is_torn) {
             self.octets.insert(0, b'\n');
@@ -204,11 +203,11 @@ impl Line {
     }
 }
 
-/// Writes without blocking: the output is asked first, and where it is a pipe or a socket, as much
-/// is written at once as it then has room for. Returns how much was written.
+/// Writes without blocking: polls the output first; a pipe or a socket gets as much in one write as
+/// it has room for. Returns the number of written octets.
 fn write_ready(output: &OwnedFd, octets: &[u8], patience: Duration) -> (usize, Option<Stopped>) {
     let mut written = 0;
-    // It is less than a minute.
+    // The time is less than a minute.
     let patience =
         Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: i64::from(patience.subsec_nanos()) };
     while written < octets.len() {
@@ -255,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_is_written_in_order() {
+    fn lines_that_fit_are_written_in_order() {
         let (sink, mut reader) = on_a_pipe();
         (0..1000).for_each(|number| put(&sink, &number.to_string()));
         sink.finish(LIMIT);
@@ -267,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_is_gone_costs_lines_only() {
+    fn a_closed_pipe_costs_only_lines() {
         let (sink, reader) = on_a_pipe();
         drop(reader);
         for number in 1..=3 {
@@ -279,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_costs_lines_only_without_a_thread_too() {
+    fn a_full_disk_costs_only_lines_even_without_a_thread() {
         let full = File::options().write(true).open("/dev/full").unwrap();
         let sink = LogSink::new(full.into(), LineFormat::Json);
         put(&sink, "one");
@@ -290,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_that_is_not_read_blocks_no_caller_and_the_loss_is_told_when_it_is() {
+    fn an_unread_pipe_blocks_no_caller_and_the_loss_is_reported_later() {
         let (sink, reader) = on_a_pipe();
         let line = "y".repeat(1023);
         let count = 2 * LOG_PENDING_OCTETS / 1024;
@@ -308,7 +307,7 @@ mod tests {
         let lines = reading.join().unwrap();
         let copies = |wanted: &str| lines.iter().filter(|line| *line == wanted).count() as u64;
         assert_eq!(copies(&line), count as u64 - lost);
-        assert_eq!(copies(LineFormat::Plain.lost(lost).trim_end()), 1);
+        assert_eq!(copies(LineFormat::Plain.lost_lines_text(lost).trim_end()), 1);
         assert_eq!(sink.status(), LogStatus { lost, problem: None });
     }
 

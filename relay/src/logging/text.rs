@@ -1,9 +1,9 @@
-//! What a line of the log looks like: one line, without control characters, and short enough for
-//! its reader.
+//! The form of a log line: one line, without control characters, and short enough for its reader.
 //!
-//! `journalctl -o json` shows a message of 4,096 octets as `null` and one with control characters
-//! as a list of numbers, and the plain output calls such a message a blob. The journal therefore
-//! gets a long line in several entries, and a long JSON object with its longest values cut.
+//! `journalctl -o json` shows a message of 4,096 octets as `null` and a message with control
+//! characters as a list of numbers, and the plain output shows such a message as a blob. Therefore
+//! the journal gets a long line in several entries, and a long JSON object with its longest values
+//! cut.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -35,8 +35,8 @@ impl LineFormat {
         matches!(self, Self::Journal | Self::JournalJson)
     }
 
-    /// The line that tells of so many lost ones.
-    pub(super) fn lost(self, lost: u64) -> String {
+    /// The line that reports lost lines.
+    pub(super) fn lost_lines_text(self, lost: u64) -> String {
         const WHAT: &str = "log lines were lost: they could not be written";
         let event = match self {
             Self::Plain | Self::Journal => format!("WARN {lost} {WHAT}"),
@@ -47,7 +47,7 @@ impl LineFormat {
         self.lines(Level::WARN, &event).concat()
     }
 
-    /// The lines that one event becomes, each with its line end.
+    /// The lines of one event, each with its line end.
     pub(super) fn lines(self, level: Level, event: &str) -> Vec<String> {
         let most = if self.is_journal() { JOURNAL_LINE_OCTETS } else { LOG_LINE_OCTETS };
         let pieces = match self {
@@ -60,8 +60,8 @@ impl LineFormat {
     }
 }
 
-/// The fields of an event as text. Values come from clients: one with a blank or a quote in it, such as
-/// a quoted local part, stands in quotes, so that no value looks like a further field.
+/// The fields of an event as text. Values come from clients. A value with a blank or a quote in it,
+/// such as a quoted local part, is quoted, so that no value looks like another field.
 pub(super) fn fields() -> impl for<'writer> FormatFields<'writer> + 'static {
     debug_fn(|writer, field, value| {
         let value = format!("{value:?}");
@@ -82,7 +82,7 @@ fn quoted(value: &str) -> Cow<'_, str> {
     }
 }
 
-/// Does the text stand in quotes as a whole, as every text that is a field does?
+/// Is the whole text in quotes, as every text field is?
 fn is_quoted(value: &str) -> bool {
     let inner = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let Some(inner) = inner else { return false };
@@ -118,7 +118,7 @@ fn escape(text: &str, json: bool) -> String {
         match character {
             '\n' => escaped.push_str("\\n"),
             '\r' => escaped.push_str("\\r"),
-            // In a JSON object all characters that are escaped here stand in strings.
+            // In a JSON object, all characters that are escaped here are in strings.
             _ if is_unprintable(character) && json => {
                 let mut units = [0; 2];
                 for unit in character.encode_utf16(&mut units) {
@@ -135,12 +135,13 @@ fn escape(text: &str, json: bool) -> String {
     escaped
 }
 
-/// What [`is_printable`] refuses, less tabs. The journal takes noncharacters for unprintable too.
+/// Characters that [`is_printable`] refuses, except tabs. The journal treats noncharacters as
+/// unprintable too.
 fn is_unprintable(character: char) -> bool {
     character != '\t' && !is_printable(character)
 }
 
-/// The text, or its beginning and how much is missing.
+/// The text, or its beginning with the number of missing octets.
 fn cut(text: &str, most: usize) -> String {
     if text.len() <= most {
         return text.to_owned();
@@ -177,7 +178,7 @@ fn shorten_json(object: String, most: usize) -> String {
     loop {
         cut_strings(&mut value, longest);
         let shorter = escape(&value.to_string(), true);
-        // Without strings no event is long.
+        // An event without strings is never long.
         if shorter.len() <= most || longest < 16 {
             return shorter;
         }
@@ -199,14 +200,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_value_looks_like_a_further_field() {
+    fn no_value_looks_like_another_field() {
         for (value, expected) in [
             ("RCPT", "RCPT"),
             ("a=b@c.example", "a=b@c.example"),
             ("", "\"\""),
             ("550 5.7.54 no", "\"550 5.7.54 no\""),
             ("\"a reply=250\"@c.example", "\"\\\"a reply=250\\\"@c.example\""),
-            // A text is in quotes already.
+            // A text field is in quotes already.
             ("\"a \\\" b\"", "\"a \\\" b\""),
             ("\"a\" b=\"c\"", "\"\\\"a\\\" b=\\\"c\\\"\""),
             ("\"a\\\"", "\"\\\"a\\\\\\\"\""),
@@ -254,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn the_journal_gets_a_long_line_whole_and_in_pieces() {
+    fn the_journal_gets_a_complete_long_line_in_pieces() {
         let event = "é".repeat(10_000);
         let lines = LineFormat::Journal.lines(Level::WARN, &event);
         let mut whole = String::new();

@@ -1,9 +1,10 @@
-//! `relay selftest`: would this configuration relay for somebody to whom it grants no relaying?
+//! `relay selftest`: would this configuration relay for a client without a relay right?
 //!
-//! The classic open-relay set is played against every connector, through the session that serves
-//! real clients, without a socket. What a connector may relay is read here from its permissions
-//! alone, so that a mistake anywhere between the wire and the decision shows as a difference. Only
-//! peers that do not authenticate are played: what a user may do needs the user's password first.
+//! The classic open-relay tests run against every connector, through the session that serves real
+//! clients, without a socket. The expected result is computed here from the connector's permissions
+//! alone, so that an error anywhere between the wire and the decision shows as a difference. Only
+//! clients that do not authenticate are tested, because the rights of a user require the user's
+//! password.
 
 mod player;
 mod probes;
@@ -24,45 +25,45 @@ use relay_policy::{AcceptedDomainType, Peer, Rules};
 
 pub use probes::{Asks, Probe};
 
-/// What was tried with one connector on one of its bindings.
+/// The results of one connector on one of its bindings.
 #[derive(Clone, Debug)]
 pub struct Trial {
-    /// Who was asked.
+    /// The connector.
     pub connector: Arc<Connector>,
-    /// Where.
+    /// The binding.
     pub binding: Binding,
-    /// As whom.
+    /// The client address.
     pub remote: IpAddr,
-    /// What came of each probe.
+    /// The results of the probes.
     pub results: Vec<ProbeResult>,
 }
 
-/// What came of one probe.
+/// The result of one probe.
 #[derive(Clone, Debug)]
 pub struct ProbeResult {
-    /// What was tried.
+    /// The probe.
     pub probe: Probe,
-    /// Was the sender or the recipient that it is about accepted?
+    /// Was the tested sender or recipient accepted?
     pub accepted: bool,
-    /// May the peer do that, by the connector's permissions?
+    /// Do the connector's permissions allow it?
     pub granted: bool,
-    /// The dialogue, for whoever has to look into it.
+    /// The dialogue, for the search for the cause.
     pub dialogue: Vec<String>,
 }
 
 impl Trial {
-    /// What was accepted though nothing grants it.
+    /// The accepted probes without a grant.
     pub fn faults(&self) -> impl Iterator<Item = &ProbeResult> {
         self.results.iter().filter(|tried| tried.accepted && !tried.granted)
     }
 
-    /// How many probes were accepted.
+    /// The number of accepted probes.
     pub fn accepted(&self) -> usize {
         self.results.iter().filter(|tried| tried.accepted).count()
     }
 }
 
-/// Plays every probe against every connector that anybody can reach.
+/// Runs every probe against every connector that can be reached.
 pub fn run(rules: &Arc<Rules>, hostname: &str) -> Vec<Trial> {
     run_with(rules, hostname, is_granted)
 }
@@ -98,7 +99,7 @@ fn run_with(
     trials
 }
 
-/// Nothing but the permission that each right has in the documentation.
+/// Uses only the permission that the documentation names for each right.
 fn is_granted(permissions: PermissionSet, asks: Asks) -> bool {
     let submit = permissions.contains(Permission::Submit);
     submit
@@ -109,7 +110,7 @@ fn is_granted(permissions: PermissionSet, asks: Asks) -> bool {
         }
 }
 
-/// The address that a client of this binding has connected to; an example's where it listens on all.
+/// The local address of a client's connection; an example address for a wildcard binding.
 fn local_address(binding: Binding) -> IpAddr {
     match (binding.is_wildcard(), binding.family()) {
         (false, _) => binding.address().ip(),

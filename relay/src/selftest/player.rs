@@ -1,4 +1,4 @@
-//! One probe against one session: the octets that a client would send, and what came back.
+//! Plays one probe against one session: the octets of the client, and the replies.
 
 use relay_connector::Connection;
 use std::mem;
@@ -11,15 +11,15 @@ use relay_session::player::{Player, World};
 
 use super::probes::{Asks, Probe};
 
-/// What came of a probe.
+/// The result of a probe.
 pub(super) struct ProbeDialogue {
-    /// Was the command that the probe is about accepted?
+    /// Was the tested command accepted?
     pub(super) accepted: bool,
     /// `C:` and `S:` lines.
     pub(super) dialogue: Vec<String>,
 }
 
-/// Plays a probe to the command that it is about.
+/// Plays a probe up to the tested command.
 pub(super) fn play(
     rules: &Arc<Rules>,
     peer: &Peer,
@@ -42,7 +42,7 @@ pub(super) fn play(
     ProbeDialogue { accepted, dialogue: client.dialogue }
 }
 
-/// A host that asks no other server and keeps nothing; what it says is kept until it is read.
+/// A host without other servers and without storage. It keeps replies until the client reads them.
 #[derive(Default)]
 struct Heard(Vec<u8>);
 
@@ -58,8 +58,8 @@ struct Client {
 }
 
 impl Client {
-    /// Sends one line. True when the last of the replies to it accepts something: a line that
-    /// smuggles a second command has two.
+    /// Sends one line. Returns true if the last reply accepts the command: a line that smuggles a
+    /// second command has two replies.
     fn say(&mut self, line: &[u8]) -> bool {
         self.dialogue.push(format!("C: {}", line.escape_ascii()));
         self.player.say(&[line, b"\r\n"].concat());

@@ -1,13 +1,13 @@
-//! The classic open-relay set: ways in which servers were talked into relaying, and senders that a
-//! stranger may not use.
+//! The classic open-relay tests: forms of addresses that made servers relay, and senders that a
+//! stranger must not use.
 //!
-//! `{F}` is a foreign domain, `{A}` an accepted one, `{H}` our own name, `{I}` our address as a
-//! literal. What is to be refused for its form alone is among them: a form that a parser reads in
-//! its own way is how most of these came to be.
+//! `{F}` is a foreign domain, `{A}` an accepted domain, `{H}` our own name, `{I}` our address as a
+//! literal. Malformed addresses are included: most of these attacks used a form that a parser
+//! understood differently.
 
 use std::net::IpAddr;
 
-/// What a probe asks for, which one permission grants.
+/// The request of a probe, which one permission grants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Asks {
     /// Mail to a host that is not ours.
@@ -18,20 +18,20 @@ pub enum Asks {
     ToSpeakForUs,
 }
 
-/// One try.
+/// One probe.
 #[derive(Clone, Debug)]
 pub struct Probe {
-    /// What it is called.
+    /// The name.
     pub name: &'static str,
-    /// What it asks for.
+    /// The request.
     pub asks: Asks,
     /// The MAIL command.
     pub mail: Vec<u8>,
-    /// The RCPT command; not played where the sender is what is tried.
+    /// The RCPT command; not sent if the sender is tested.
     pub rcpt: Vec<u8>,
 }
 
-/// What stands for the placeholders.
+/// The values of the placeholders.
 pub(super) struct Names<'a> {
     pub(super) hostname: &'a str,
     pub(super) local: IpAddr,
@@ -41,7 +41,7 @@ pub(super) struct Names<'a> {
     pub(super) accepted: Option<&'a str>,
 }
 
-/// A domain that nobody accepts (RFC 2606).
+/// A domain that no server accepts (RFC 2606).
 const FOREIGN: &str = "relay-test.invalid";
 
 /// Recipients, as they stand after `RCPT TO:`.
@@ -122,7 +122,7 @@ const RECIPIENTS: &[(&str, &str)] = &[
     ("two spaces", "  <victim@{F}>"),
 ];
 
-/// Senders that were believed, with an ordinary foreign recipient.
+/// Senders that servers trusted, with an ordinary foreign recipient.
 const SENDERS: &[(&str, &str)] = &[
     ("the null sender", "<>"),
     ("a sender of an accepted domain", "<user@{A}>"),
@@ -132,7 +132,7 @@ const SENDERS: &[(&str, &str)] = &[
     ("postmaster as sender", "<postmaster@{A}>"),
 ];
 
-/// Senders of ours, in every way of writing them.
+/// Our own senders, in every form.
 const OUR_SENDERS: &[(&str, &str)] = &[
     ("our domain", "<user@{O}>"),
     ("our domain in upper case", "<user@{UPPER}>"),
@@ -140,7 +140,7 @@ const OUR_SENDERS: &[(&str, &str)] = &[
     ("our domain, empty quoted local part", "<\"\"@{O}>"),
 ];
 
-/// Every probe with these names.
+/// All probes with these names.
 pub(super) fn probes(names: &Names<'_>) -> Vec<Probe> {
     let fill = |template: &str| {
         let literal = match names.local {

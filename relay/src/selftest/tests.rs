@@ -1,4 +1,4 @@
-//! That nothing is relayed beyond the rules, and that the self-test would see it if it were.
+//! The configuration relays nothing beyond its rules, and the self-test would notice it.
 
 use relay_config::Config;
 use relay_connector::ConnectorIds;
@@ -39,7 +39,7 @@ bindings = ["127.0.0.1:27"]
 remote_ip_ranges = ["10.0.0.0/8"]
 grants = { anonymous = ["ms-Exch-SMTP-Submit"] }
 [[connector]]
-name = "Nobody"
+name = "No permissions"
 bindings = ["0.0.0.0:28"]
 remote_ip_ranges = ["10.0.0.0/8"]
 "#;
@@ -51,7 +51,7 @@ fn trials(is_granted: fn(PermissionSet, Asks) -> bool) -> Vec<Trial> {
 }
 
 #[test]
-fn nothing_is_accepted_that_is_not_granted() {
+fn only_granted_requests_are_accepted() {
     let trials = trials(is_granted);
     let names: Vec<_> = trials.iter().map(|trial| trial.connector.name.as_str()).collect();
     assert_eq!(
@@ -63,7 +63,7 @@ fn nothing_is_accepted_that_is_not_granted() {
             "Frontend",
             "Encrypted",
             "Only accepted senders",
-            "Nobody"
+            "No permissions"
         ]
     );
     for trial in &trials {
@@ -73,9 +73,9 @@ fn nothing_is_accepted_that_is_not_granted() {
     }
 }
 
-/// The session was really asked: everybody gets what is granted.
+/// The probes reach the session: all granted requests are accepted.
 #[test]
-fn what_is_granted_is_accepted() {
+fn granted_requests_are_accepted() {
     let accepted = |name: &str, probe: &str| {
         let trials = trials(is_granted);
         let trial = trials.iter().find(|trial| trial.connector.name == name).unwrap();
@@ -94,15 +94,15 @@ fn what_is_granted_is_accepted() {
         ("Trusted", "a look-alike of other letters", true),
         ("Only accepted senders", "our domain", false),
         ("Only accepted senders", "a foreign sender", false),
-        ("Nobody", "a foreign sender", false),
+        ("No permissions", "a foreign sender", false),
     ] {
         assert_eq!(accepted(name, probe), expected, "{name}: {probe}");
     }
 }
 
-/// With rules by which nobody may do anything, whatever is accepted is a fault.
+/// If the rules grant nothing, every acceptance is a fault.
 #[test]
-fn a_server_that_relays_is_found_out() {
+fn a_relaying_server_is_detected() {
     let trials = trials(|_, _| false);
     let faults = |name: &str| {
         let trial = trials.iter().find(|trial| trial.connector.name == name).unwrap();
@@ -120,5 +120,5 @@ fn a_server_that_relays_is_found_out() {
             "a foreign sender"
         ]
     );
-    assert_eq!(faults("Nobody"), [""; 0]);
+    assert_eq!(faults("No permissions"), [""; 0]);
 }

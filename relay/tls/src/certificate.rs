@@ -1,7 +1,7 @@
-//! What a certificate says of itself: its dates, names, use and key.
+//! The content of a certificate: its dates, names, use and key.
 //!
-//! It reads; whether a certificate is believed is for those who ask. Versions 1 to 3 of X.509 are
-//! read, since certificates of devices and of old authorities are of version 1.
+//! This module only parses; callers decide whether a certificate is trusted. It parses versions 1
+//! to 3 of X.509, because certificates of devices and of old authorities have version 1.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -10,7 +10,7 @@ use relay_mail::printable::printable;
 use tokio_rustls::rustls::pki_types::{ServerName, SubjectPublicKeyInfoDer};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Version};
 
-/// What a certificate says of itself.
+/// The content of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     /// `notBefore`, in seconds since 1970.
@@ -25,13 +25,13 @@ pub struct Certificate {
     pub common_name: Option<String>,
     /// Subject and issuer are the same.
     pub is_self_issued: bool,
-    /// It may be a server's: it has no extKeyUsage, or that says so.
+    /// It may be used by a server: it has no extKeyUsage, or one for servers.
     pub is_for_servers: bool,
     /// subjectPublicKeyInfo, DER.
     pub public_key: Vec<u8>,
 }
 
-/// Octets that are no certificate.
+/// The octets are not a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it is not an X.509 certificate")]
 pub struct NoCertificate;
@@ -40,7 +40,7 @@ impl Certificate {
     /// Reads DER.
     ///
     /// # Errors
-    /// It is no certificate. Extensions that cannot be read count as absent names and uses.
+    /// The octets are not a certificate. Extensions that cannot be parsed count as missing.
     pub fn parse(der: &[u8]) -> Result<Self, NoCertificate> {
         let (_, certificate) = X509Certificate::from_der(der).map_err(|_| NoCertificate)?;
         let mut read = Self {
@@ -77,8 +77,8 @@ impl Certificate {
         X509Certificate::from_der(der).is_ok_and(|(_, read)| read.version() == X509Version::V1)
     }
 
-    /// What is wrong or unwise about its dates at this moment, in seconds since 1970.
-    pub fn concern_of_dates(&self, now: i64) -> Option<String> {
+    /// A warning about its dates at this moment, in seconds since 1970.
+    pub fn validity_warning(&self, now: i64) -> Option<String> {
         let (begin, end) = (self.not_before, self.not_after);
         if now > end {
             Some(format!("the certificate expired on {}", day(end)))
@@ -86,25 +86,25 @@ impl Certificate {
             Some(format!("the certificate is not valid before {}", day(begin)))
         } else if end.saturating_sub(now) < CERTIFICATE_WARNING {
             let days = end.saturating_sub(now) / (24 * 60 * 60);
-            Some(format!("the certificate ends on {}, in {days} days", day(end)))
+            Some(format!("the certificate expires on {}, in {days} days", day(end)))
         } else {
             None
         }
     }
 
-    /// What it is called in a message: a name of it.
+    /// The name of the certificate in messages.
     pub fn title(&self) -> String {
         let name = self.names().into_iter().next().or_else(|| self.common_name.clone());
         printable(&name.unwrap_or_else(|| "a certificate without a name".to_owned())).into_owned()
     }
 
-    /// The key, as those who check signatures want it.
+    /// The key, in the form for checks of signatures.
     pub fn public_key(&self) -> SubjectPublicKeyInfoDer<'_> {
         SubjectPublicKeyInfoDer::from(&self.public_key[..])
     }
 
-    /// Is it for this name, by RFC 6125 and RFC 9525? A wildcard stands for one label, the first.
-    /// The common name counts for a host name where there is no subjectAltName, as with OpenSSL.
+    /// Is the certificate for this name, by RFC 6125 and RFC 9525? A wildcard stands for one label,
+    /// the first. Without subjectAltName, the common name counts for a host name, as in OpenSSL.
     pub fn is_for(&self, name: &ServerName<'_>) -> bool {
         match name {
             ServerName::IpAddress(address) => self.addresses.contains(&IpAddr::from(*address)),
@@ -113,12 +113,12 @@ impl Certificate {
         }
     }
 
-    /// Is it for this host name?
+    /// Is the certificate for this host name?
     pub fn is_for_host(&self, name: &str) -> bool {
         self.host_names().any(|pattern| matches(pattern, name))
     }
 
-    /// What it is for, for people: host names and addresses, a few of them.
+    /// Some names of the certificate for people: host names and addresses.
     pub fn names(&self) -> Vec<String> {
         let addresses = self.addresses.iter().map(ToString::to_string);
         self.host_names().map(str::to_owned).chain(addresses).collect()
@@ -215,7 +215,7 @@ mod tests {
             (end, Some("in 0 days")),
             (end + 1, Some("expired on 2034-03-04")),
         ] {
-            let concern = certificate.concern_of_dates(now);
+            let concern = certificate.validity_warning(now);
             match expected {
                 None => assert_eq!(concern, None, "{now}"),
                 Some(part) => assert!(concern.unwrap().contains(part), "{now}"),

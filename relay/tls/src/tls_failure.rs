@@ -1,8 +1,8 @@
-//! Why a TLS handshake has failed, in words for an administrator.
+//! Why a TLS handshake has failed, for administrators.
 //!
-//! Every error of rustls and of its certificate checks gets a sentence that says what is wrong and,
-//! where that is ours to mend, what to do. Nothing of their debug text is shown. Which status code a
-//! failure has, and whether mail waits for it, is for those who ask.
+//! Every error of rustls and of its certificate checks has a sentence with the problem and, if the
+//! remedy is on this host, the remedy. Debug text is never shown. Callers decide the status code of
+//! a failure, and whether mail waits.
 
 use std::io;
 
@@ -20,9 +20,9 @@ pub fn reason(error: &io::Error) -> String {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     match (inner, error.kind()) {
         (Some(inner), _) => words(inner),
-        (None, io::ErrorKind::UnexpectedEof) => "the other side closed the connection".to_owned(),
+        (None, io::ErrorKind::UnexpectedEof) => "the peer closed the connection".to_owned(),
         (None, io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => {
-            "the other side broke the connection off".to_owned()
+            "the peer reset the connection".to_owned()
         }
         (None, _) => printable(&error.to_string()).into_owned(),
     }
@@ -32,29 +32,31 @@ pub fn reason(error: &io::Error) -> String {
 pub fn words(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(error) => certificate(error),
-        Error::NoCertificatesPresented => "the other side showed no certificate".to_owned(),
-        Error::UnsupportedNameType => "its name is of a kind that no certificate has".to_owned(),
-        Error::AlertReceived(alert) => format!("the other side refused it: {}", alerted(*alert)),
+        Error::NoCertificatesPresented => "the peer showed no certificate".to_owned(),
+        Error::UnsupportedNameType => {
+            "the kind of its name does not exist in certificates".to_owned()
+        }
+        Error::AlertReceived(alert) => {
+            format!("the peer refused the handshake: {}", alerted(*alert))
+        }
         Error::PeerIncompatible(why) => incompatible(why),
         Error::PeerMisbehaved(why) => misbehaved(why),
         Error::InvalidMessage(why) => invalid_message(why),
         Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
-            "the other side sent a TLS message that has no place there".to_owned()
+            "the peer sent an unexpected TLS message".to_owned()
         }
         Error::DecryptError => {
-            "a message cannot be decrypted: it was changed on the way, or the other side is broken"
+            "a message cannot be decrypted: it was changed on the way, or the peer is broken"
                 .to_owned()
         }
-        Error::PeerSentOversizedRecord => {
-            "the other side sent a record that is too large".to_owned()
-        }
+        Error::PeerSentOversizedRecord => "the peer sent a record that is too large".to_owned(),
         Error::InvalidEncryptedClientHello(_) => "encrypted client hello failed".to_owned(),
         Error::InvalidCertRevocationList(_) => {
             "a list of revoked certificates is unusable".to_owned()
         }
         Error::NoApplicationProtocol => "no application protocol in common (ALPN)".to_owned(),
         Error::FailedToGetCurrentTime => "this host's clock cannot be read".to_owned(),
-        Error::FailedToGetRandomBytes => "this host gives no random numbers".to_owned(),
+        Error::FailedToGetRandomBytes => "this host has no random numbers".to_owned(),
         Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
             "the key is not the certificate's".to_owned()
         }
@@ -67,11 +69,11 @@ pub fn words(error: &Error) -> String {
             Some(error) => chain(error),
             None => format!("TLS failed: {}", printable(&other.to_string())),
         },
-        _ => "TLS failed for a reason that has no name here".to_owned(),
+        _ => "TLS failed for an unknown reason".to_owned(),
     }
 }
 
-/// What is wrong with a PEM file.
+/// The problem of a PEM file.
 pub fn pem_words(error: &pem::Error) -> String {
     match error {
         pem::Error::Io(error) => error.to_string(),
@@ -79,10 +81,10 @@ pub fn pem_words(error: &pem::Error) -> String {
         pem::Error::IllegalSectionStart { .. } => {
             "a line -----BEGIN …----- is malformed".to_owned()
         }
-        pem::Error::Base64Decode(_) => "a section holds what is not base64".to_owned(),
+        pem::Error::Base64Decode(_) => "a section is not base64".to_owned(),
         pem::Error::SectionTooLarge => "a section is too large".to_owned(),
         pem::Error::NoItemsFound => {
-            "it holds no such section in PEM; a key with a passphrase cannot be used".to_owned()
+            "it has no such PEM section; a key with a passphrase cannot be used".to_owned()
         }
         _ => "it is not PEM".to_owned(),
     }
@@ -104,7 +106,7 @@ fn certificate(error: &CertificateError) -> String {
             "the certificate has a critical extension that is unknown here".to_owned()
         }
         CertificateError::UnknownIssuer => {
-            "the certificate is from no authority that is trusted (see ca_file)".to_owned()
+            "the certificate is not from a trusted authority (see ca_file)".to_owned()
         }
         CertificateError::UnknownRevocationStatus
         | CertificateError::ExpiredRevocationList
@@ -164,14 +166,14 @@ fn plain_name(name: &str) -> String {
     }
 }
 
-/// What the chain of certificates lacks, where rustls has no word of its own.
+/// The problem of a chain of certificates, if rustls has no name of its own for it.
 fn chain(error: &ChainError) -> String {
     match error {
         ChainError::CaUsedAsEndEntity => {
             "the certificate is an authority's own; put that very certificate in ca_file to trust it"
         }
         ChainError::EndEntityUsedAsCa => {
-            "a certificate of the chain was issued by one that is no authority"
+            "the issuer of a certificate of the chain is no authority"
         }
         ChainError::UnsupportedCertVersion => {
             "the certificate is of X.509 version 1; put that very certificate in ca_file to trust it"
@@ -210,7 +212,7 @@ fn chain(error: &ChainError) -> String {
     .to_owned()
 }
 
-/// What an alert of the other side means (RFC 8446 section 6.2, RFC 5246 section 7.2.2).
+/// The meaning of an alert of the peer (RFC 8446 section 6.2, RFC 5246 section 7.2.2).
 fn alerted(alert: AlertDescription) -> String {
     match alert {
         AlertDescription::HandshakeFailure => {
@@ -226,10 +228,10 @@ fn alerted(alert: AlertDescription) -> String {
         AlertDescription::UnknownCA => "it does not trust the issuer of a certificate (unknown_ca)",
         AlertDescription::BadCertificate => "it does not accept a certificate (bad_certificate)",
         AlertDescription::CertificateExpired => {
-            "it holds a certificate to be expired (certificate_expired)"
+            "it considers a certificate expired (certificate_expired)"
         }
         AlertDescription::CertificateRevoked => {
-            "it holds a certificate to be revoked (certificate_revoked)"
+            "it considers a certificate revoked (certificate_revoked)"
         }
         AlertDescription::CertificateUnknown => {
             "it does not accept a certificate (certificate_unknown)"
@@ -237,15 +239,15 @@ fn alerted(alert: AlertDescription) -> String {
         AlertDescription::UnsupportedCertificate => {
             "it does not accept a certificate of this kind (unsupported_certificate)"
         }
-        AlertDescription::AccessDenied => "it does not let us in (access_denied)",
+        AlertDescription::AccessDenied => "it denies access (access_denied)",
         AlertDescription::UnrecognisedName => {
-            "it has no certificate for the name that was asked for (unrecognized_name)"
+            "it has no certificate for the requested name (unrecognized_name)"
         }
         AlertDescription::InternalError => "it failed (internal_error)",
         AlertDescription::CloseNotify => "it ended the connection (close_notify)",
-        AlertDescription::UserCanceled => "it gave up (user_canceled)",
+        AlertDescription::UserCanceled => "it cancelled the handshake (user_canceled)",
         AlertDescription::InappropriateFallback => {
-            "it saw a fall back to an older version (inappropriate_fallback)"
+            "it detected a fallback to an older version (inappropriate_fallback)"
         }
         AlertDescription::Unknown(number) => return format!("alert {number}"),
         other => return spaced(&format!("{other:?}")),
@@ -268,43 +270,42 @@ fn incompatible(why: &PeerIncompatible) -> String {
         | PeerIncompatible::SupportedVersionsExtensionRequired
         | PeerIncompatible::Tls12NotOffered
         | PeerIncompatible::Tls12NotOfferedOrEnabled => {
-            "no protocol version in common: the other side does not speak TLS 1.2 or 1.3, or what is \
-             required of it"
+            "no protocol version in common: the peer does not support TLS 1.2 or 1.3, or the version \
+             that is required"
                 .to_owned()
         }
         other => {
             let debug = format!("{other:?}");
             let name = debug.split('(').next().unwrap_or_default();
-            format!("the other side lacks what is needed ({})", spaced(name))
+            format!("the peer lacks a necessary feature ({})", spaced(name))
         }
     }
 }
 
 fn misbehaved(why: &PeerMisbehaved) -> String {
-    format!("the other side broke the rules of TLS ({})", spaced(&format!("{why:?}")))
+    format!("the peer violated the TLS protocol ({})", spaced(&format!("{why:?}")))
 }
 
 fn invalid_message(why: &InvalidMessage) -> String {
     match why {
         InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion => {
-            "the other side does not speak TLS there".to_owned()
+            "the peer does not speak TLS there".to_owned()
         }
         InvalidMessage::MessageTooLarge | InvalidMessage::HandshakePayloadTooLarge => {
-            "the other side sent a message that is too large, or does not speak TLS there"
-                .to_owned()
+            "the peer sent a message that is too large, or does not speak TLS there".to_owned()
         }
         InvalidMessage::CertificatePayloadTooLarge => {
-            "the other side's certificates are too large".to_owned()
+            "the peer's certificates are too large".to_owned()
         }
         other => {
             let debug = format!("{other:?}");
             let name = debug.split('(').next().unwrap_or_default();
-            format!("the other side sent a malformed message ({})", spaced(name))
+            format!("the peer sent a malformed message ({})", spaced(name))
         }
     }
 }
 
-/// `SelectedUnofferedCipherSuite` as words, for the many rare cases that have no other text.
+/// `SelectedUnofferedCipherSuite` as words, for the many rare cases without their own text.
 fn spaced(name: &str) -> String {
     let mut words = String::with_capacity(name.len() + 8);
     let mut before_is_upper = true;
@@ -330,7 +331,7 @@ mod tests {
 
     use crate::tls_failure::*;
 
-    /// Debug text of Rust shows itself by these.
+    /// The text contains no marks of Rust's debug text.
     fn is_plain(text: &str) -> bool {
         let has_camel = text.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| {
             word.chars().skip(1).any(|c| c.is_ascii_uppercase())
@@ -368,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn the_words_hold_what_an_administrator_needs() {
+    fn the_texts_have_the_problem_and_the_remedy() {
         let presented =
             vec!["DnsName(\"a.example\")".to_owned(), "IpAddress(192.0.2.1)".to_owned()];
         let expected = "mail.example".try_into().unwrap();

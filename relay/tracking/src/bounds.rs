@@ -1,8 +1,8 @@
-//! How long a line of the log may be. What is left out of a line is counted in it.
+//! How long may a line of the log be? A line counts what was left out of it.
 //!
-//! A line has all that happened to a message of usual size. Addresses of 300 octets and hundreds of
-//! recipients make a line a hundred times as long, and a sender may choose both: so there is a
-//! bound for each line, and a smaller one for sources that have used up their share of the log.
+//! A line has all events of a message of usual size. Addresses of 300 octets and hundreds of
+//! recipients make a line a hundred times as long, and a sender may choose both. So there is a
+//! bound for each line, and a smaller bound for sources that have used up their share of the log.
 
 use crate::limits::{
     TRACKED_LINE_OCTETS, TRACKED_SHORT_ATTEMPTS, TRACKED_SHORT_OCTETS, TRACKED_SHORT_TEXT_OCTETS,
@@ -11,12 +11,12 @@ use crate::limits::{
 use crate::line::{DecisionLine, OutcomeGroup, ReceiveLine, RefusedLine, TrackingLine, What};
 use relay_message::identity::bounded;
 
-/// How much of an event is kept.
+/// The amount of detail of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EventDetail {
-    /// As much as [`TRACKED_LINE_OCTETS`] allow.
+    /// At most [`TRACKED_LINE_OCTETS`].
     Whole,
-    /// As much as [`TRACKED_SHORT_OCTETS`] allow.
+    /// At most [`TRACKED_SHORT_OCTETS`].
     Short,
 }
 
@@ -39,8 +39,8 @@ impl EventDetail {
 }
 
 impl TrackingLine {
-    /// The same line within the bounds of this form. Late attempts of a message are short anyway: a
-    /// message that waits for days has hundreds of them.
+    /// The same line within the bounds of this form. Lines of late attempts are always short: a
+    /// message that waits for days has hundreds of attempts.
     pub(super) fn within(mut self, form: EventDetail) -> Self {
         match &mut self.what {
             What::Receive(received) => received.bound(form),
@@ -84,7 +84,7 @@ impl ReceiveLine {
         ] {
             bound_option(field, text);
         }
-        // The last one is the end of data, which says what became of the whole.
+        // The last decision is the end of data, which has the result of the message.
         let end = self.decisions.pop();
         let mut room = form.octets();
         let mut kept = Vec::new();
@@ -113,7 +113,7 @@ impl ReceiveLine {
     }
 }
 
-/// Quotes, commas and names of JSON, about.
+/// Quotes, commas and names of JSON, approximately.
 const PER_TEXT: usize = 4;
 
 impl DecisionLine {
@@ -124,7 +124,7 @@ impl DecisionLine {
         self.also.iter_mut().for_each(|recipient| bound(recipient, text));
     }
 
-    /// Octets without further recipients, about.
+    /// Octets without further recipients, approximately.
     fn octets(&self) -> usize {
         const NAMES: usize = 60;
         let texts = [self.recipient.as_deref(), self.rule.as_deref(), self.found.as_deref()];
@@ -176,7 +176,7 @@ fn bound_option(text: &mut Option<String>, most: usize) {
     }
 }
 
-/// Keeps the addresses that there is room for; says how many are left out.
+/// Keeps as many addresses as fit; returns the number of those left out.
 fn bound_also(list: &mut Vec<String>, room: &mut usize) -> u32 {
     let all = list.len();
     let fits = |text: &&String| {
@@ -189,7 +189,7 @@ fn bound_also(list: &mut Vec<String>, room: &mut usize) -> u32 {
     u32::try_from(all - kept).unwrap_or(u32::MAX)
 }
 
-/// Bounds a list of addresses; says how many are left out. One stays in any case.
+/// Bounds a list of addresses; returns the number of those left out. At least one stays.
 fn bound_list(list: &mut Vec<String>, form: EventDetail) -> u64 {
     list.iter_mut().for_each(|text| bound(text, form.text()));
     if list.is_empty() {

@@ -1,8 +1,8 @@
-//! How much of the log a source may fill with whole lines.
+//! How much of the log may a source fill with full lines?
 //!
-//! A source may write a share of the directory in a day, as a bucket that refills evenly. Beyond it
-//! the lines of its messages are short, those of later attempts too: nothing that was accepted is
-//! without a line, but a flood of long ones does not replace the history of a month.
+//! A source may write a share of the directory in a day, as a bucket that refills evenly. Beyond
+//! it, lines about its messages are short, and so are lines of their later attempts. Every accepted
+//! message has a line, but a flood of long lines does not replace the history of a month.
 
 use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
@@ -15,10 +15,10 @@ use relay_common::address::Address;
 use relay_host::ttl_cache::TtlCache;
 use relay_mail::queue_id::QueueId;
 
-/// What sources have used up, and whose messages have short lines.
+/// The use of each source, and the messages with short lines.
 #[derive(Debug)]
 pub(super) struct SourceLineBudget {
-    /// When the bucket of a source is full again.
+    /// The time at which the bucket of a source is full again.
     sources: TtlCache<Address, ()>,
     short: HashSet<QueueId>,
     /// The same, oldest first.
@@ -34,8 +34,8 @@ impl SourceLineBudget {
         }
     }
 
-    /// A message of this source would take so many octets, of a directory of so many. False when
-    /// its lines shall be short.
+    /// Counts a line of this many octets for this source, in a directory of this size. Returns
+    /// false if lines about the message must be short.
     pub(super) fn allows(
         &mut self,
         now: Instant,
@@ -64,7 +64,7 @@ impl SourceLineBudget {
         false
     }
 
-    /// Shall lines about this message be short?
+    /// Must lines about this message be short?
     pub(super) fn is_short(&self, id: QueueId) -> bool {
         self.short.contains(&id)
     }

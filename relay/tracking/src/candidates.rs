@@ -1,7 +1,8 @@
-//! Which messages a search finds: those whose beginning fits, and those that any later line names.
+//! Which messages does a search find? Those whose beginning matches, and those that any later line
+//! names.
 //!
-//! The beginning of a message has sender, recipients, Message-ID and client. It may be missing, since
-//! the log is not synced and can have gaps; then a line that names a recipient is what is left.
+//! The beginning of a message has sender, recipients, Message-ID and client. It may be missing,
+//! because the log is not synced and can have gaps; then only lines that name a recipient remain.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -10,33 +11,33 @@ use crate::line::{TrackingLine, What};
 use crate::query::{Criteria, QueryMatch};
 use relay_mail::queue_id::QueueId;
 
-/// Messages that may be meant. Of each kind the newest [`TRACE_MESSAGES`].
+/// Messages that may match. Of each kind the newest [`TRACE_MESSAGES`].
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
-    /// Those whose beginning fits, in order.
+    /// Messages whose beginning matches, in order.
     pub(super) begun: VecDeque<QueueId>,
-    /// Those that a later line names, and whose beginning has not been seen.
+    /// Messages that a later line names, and whose beginning has not been seen.
     pub(super) named: VecDeque<QueueId>,
-    /// What reports were made of: a line about another message.
+    /// Originals of reports: they are named by a line about another message.
     pub(super) origins: HashMap<QueueId, TrackingLine>,
-    /// Those that there was no room for.
+    /// Messages beyond the limit.
     pub(super) left_out: u64,
-    /// All that were ever among them.
+    /// All messages that were ever in a list.
     seen: HashSet<QueueId>,
-    /// Those whose beginning does not fit, as far as a later line could name them.
+    /// Messages whose beginning does not match, if a later line could name them.
     refuted: HashSet<QueueId>,
 }
 
 impl Candidates {
-    /// Looks at the next line of the log.
-    pub(super) fn take(&mut self, criteria: &Criteria, line: TrackingLine) {
+    /// Reads the next line of the log.
+    pub(super) fn add(&mut self, criteria: &Criteria, line: TrackingLine) {
         let id = line.id;
         match &line.what {
             What::Receive(_) => {
                 let Some(id) = id else { return };
                 match criteria.matches(&line) {
                     QueryMatch::Yes | QueryMatch::Unknown => self.begin(id),
-                    QueryMatch::No if !criteria.means_message(&line) => self.refute(criteria, id),
+                    QueryMatch::No if !criteria.selects_message(&line) => self.refute(criteria, id),
                     QueryMatch::No => {}
                 }
             }
@@ -60,7 +61,7 @@ impl Candidates {
 
     fn begin(&mut self, id: QueueId) {
         if !self.seen.insert(id) {
-            // A next hop may be quicker than the session that hears of the commit.
+            // A next hop may be faster than the session that learns of the commit.
             self.named.retain(|named| *named != id);
             if self.begun.contains(&id) {
                 return;
@@ -78,7 +79,7 @@ impl Candidates {
     }
 
     fn refute(&mut self, criteria: &Criteria, id: QueueId) {
-        // Else no later line names a message whose beginning does not fit.
+        // If the beginning cannot exclude a message, no later line needs the list.
         let more =
             [criteria.from.is_some(), criteria.message_id.is_some(), criteria.remote.is_some()];
         if criteria.to.is_some() && more.contains(&true) {

@@ -1,4 +1,4 @@
-//! Events as the log writes them.
+//! Converts events to lines of the log.
 
 use std::borrow::Cow;
 
@@ -42,7 +42,7 @@ impl From<Receipt> for ReceiveLine {
     }
 }
 
-/// Recipients beyond the first decisions share a line where the same was decided about them.
+/// Recipients beyond the first decisions share a line if the decision about them is the same.
 fn decisions(list: Vec<Decided>) -> Vec<DecisionLine> {
     let mut lines: Vec<DecisionLine> = Vec::new();
     for decided in list {

@@ -1,4 +1,4 @@
-//! How the log ends: with a mark that all is written, or in the midst of things.
+//! How does the log end: with an end mark, or without?
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -12,27 +12,27 @@ use crate::line::{TrackingLine, What, moment};
 /// The end of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageEnding {
-    /// When its last whole line was written.
+    /// The time of its last complete line.
     pub time: String,
-    /// What that line says.
+    /// The meaning of that line.
     pub kind: EndingKind,
 }
 
-/// What the last line of a log says.
+/// The meaning of the last line of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndingKind {
-    /// A daemon has ended, and all that was told is written.
+    /// The daemon has ended and has written all events.
     Closed,
-    /// The log was switched off, and is not written from then on.
+    /// The log was switched off and is not written from then on.
     Off,
-    /// No such thing: a daemon writes it, or was killed, or the host lost power.
+    /// No end mark: a daemon writes the log, or was killed, or the host lost power.
     Open,
 }
 
-/// How the log in this folder ends; `None` where it has no files.
+/// The end of the log in this directory; `None` if the log has no files.
 ///
 /// # Errors
-/// A file or the folder cannot be read.
+/// A file or the directory cannot be read.
 pub fn of(directory: &Path) -> io::Result<Option<MessageEnding>> {
     let files = files::list(directory, Series::Messages)?;
     for file in files.iter().rev() {

@@ -1,5 +1,5 @@
-//! What can happen to a message, as those who see it tell it: typed, and cheap to hand over.
-//! Texts are made of it by whoever writes the log, in [`super::line`].
+//! The events of messages, in the form in which they are reported: typed, and cheap to send. The
+//! writer of the log makes texts of them, in [`super::line`].
 
 use relay_connector::Connection;
 use std::sync::Arc;
@@ -14,25 +14,25 @@ use relay_queue::event::{MessageStorage, QueueEvent};
 use relay_session::{Decisions, Refused};
 use relay_users::User;
 
-/// One thing that happened to one message.
+/// One event of one message.
 #[derive(Debug)]
 pub struct TrackingEvent {
-    /// When.
+    /// The time.
     pub at: SystemTime,
-    /// To which message; `None` for a refusal, of which none has come.
+    /// The message; `None` for a refusal, after which there is no message.
     pub id: Option<QueueId>,
-    /// What.
+    /// The event.
     pub what: Happening,
 }
 
-/// What happened.
+/// The kind of an event.
 #[derive(Debug)]
 pub enum Happening {
-    /// A session brought a message, and the queue keeps it.
+    /// A session received a message, and the queue stored it.
     Received(Box<Receipt>),
-    /// Something happened to a message in the queue.
+    /// The queue changed or delivered a message.
     Queue(QueueEvent),
-    /// A connection, a command or a message was refused, or a session broke off.
+    /// A connection, a command or a message was refused, or a session ended early.
     Refused(Box<RefusalEvent>),
 }
 
@@ -42,67 +42,66 @@ impl From<QueueEvent> for Happening {
     }
 }
 
-/// How a message came.
+/// The reception of a message.
 #[derive(Debug)]
 pub struct Receipt {
-    /// The name of its session, as the protocol log has it.
+    /// The name of the session in the protocol log.
     pub session: u64,
     /// The addresses of its connection.
     pub connection: Connection,
     /// The connector and its range.
     pub connector: Option<ConnectorChoice>,
-    /// The generation whose rules held.
+    /// The generation of the session's rules.
     pub generation: u32,
-    /// By whose word it was that connector.
+    /// The classifier that selected the connector.
     pub decided_by: DecidedBy,
-    /// Who the client was.
+    /// The principal of the client.
     pub principal: Principal,
-    /// The user that it was.
+    /// The user, if the client authenticated.
     pub user: Option<Arc<User>>,
-    /// What it called itself.
+    /// The client's name in EHLO.
     pub hello: Option<String>,
     /// The encryption.
     pub tls: Option<TlsInfo>,
-    /// What the client's certificate was worth.
+    /// The result of the check of the client's certificate.
     pub client_certificate: Option<String>,
-    /// AUTH= of MAIL, where it was believed.
+    /// AUTH= of MAIL, if it was trusted.
     pub submitter: Option<String>,
     /// The sender.
     pub sender: ReversePath,
-    /// What was decided, by command.
+    /// The decisions, by command.
     pub decisions: Decisions,
-    /// Octets of the message as it is kept.
+    /// Octets of the stored message.
     pub size: u64,
-    /// Where it is kept.
+    /// The place of storage.
     pub kept: MessageStorage,
-    /// Has the client been told that it is kept? Else the queue took too long: it may be.
+    /// Has the client got the reply? If not, the queue was too slow, and the message may be stored.
     pub answered: bool,
 }
 
-/// Who was refused, and what.
+/// The refused client, and the refused request.
 #[derive(Debug)]
 pub struct RefusalEvent {
-    /// The name of the session; `None` for a connection that got none.
+    /// The name of the session; `None` for a connection without a session.
     pub session: Option<u64>,
     /// The addresses of its connection.
     pub connection: Connection,
     /// The connector's name.
     pub connector: Option<String>,
-    /// Who the client was; `None` for a connection that got no session.
+    /// The principal of the client; `None` for a connection without a session.
     pub principal: Option<Principal>,
-    /// The user that it was.
+    /// The user, if the client authenticated.
     pub user: Option<Arc<User>>,
-    /// What it called itself.
+    /// The client's name in EHLO.
     pub hello: Option<String>,
-    /// What was refused, and why.
+    /// The refused request, and the reason.
     pub refused: Refused,
-    /// Refusals of this source since the last one that is recorded.
+    /// Refusals of this source since its last recorded refusal.
     pub suppressed: u64,
 }
 
 impl TrackingEvent {
-    /// About how much memory it takes, in octets: what it points to is taken for as much as it has
-    /// on average.
+    /// Approximate octets of memory; referenced objects count with their average size.
     pub fn octets(&self) -> usize {
         const MESSAGE: usize = 1024;
         const RECIPIENT: usize = 512;

@@ -1,9 +1,8 @@
-//! The files of the log: what they are called, which there are, and which have to go.
+//! The files of the log: their names, which exist, and which must be removed.
 //!
-//! A file is named by the time it begins at, and that time is later than every queue id in the files
-//! before it: ids can run ahead of the clock, since it may be set back and ids never are. So a
-//! file that ends, where the next one begins, before the time in an id holds nothing of that
-//! message.
+//! A file is named by the time at which it begins. That time is later than every queue id in
+//! earlier files, because ids can be ahead of a clock that was set back. So a file that ended
+//! (where the next one begins) before the time in an id has no lines about that message.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -15,18 +14,17 @@ use time::{Date, Month, OffsetDateTime, Time};
 
 const AFTER_TIME: &str = ".jsonl";
 
-/// The log is written in two series of files, each with its own share of the directory.
+/// The log has two series of files, each with its own share of the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Series {
-    /// What became of messages.
+    /// Events of messages.
     Messages,
-    /// What was refused. However much that is, it replaces a small share of the messages' files
-    /// at most.
+    /// Refusals. Even a flood of refusals replaces only a small share of the messages' files.
     Refusals,
 }
 
 impl Series {
-    /// Both.
+    /// Both series.
     pub const ALL: [Self; 2] = [Self::Messages, Self::Refusals];
 
     const fn before_time(self) -> &'static str {
@@ -40,17 +38,17 @@ impl Series {
 /// One file of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogFile {
-    /// When it begins, in milliseconds since 1970.
+    /// The begin, in milliseconds since 1970.
     pub begin: u64,
-    /// Where it is.
+    /// The path.
     pub path: PathBuf,
-    /// Octets of it.
+    /// The size in octets.
     pub size: u64,
-    /// When it was last written to.
+    /// The time of the last write.
     pub changed: SystemTime,
 }
 
-/// The path of the file that begins then.
+/// The path of the file that begins at this time.
 pub fn path_of(directory: &Path, series: Series, begin: u64) -> PathBuf {
     let time = OffsetDateTime::UNIX_EPOCH + Duration::from_millis(begin);
     let (year, month, day) = time.to_calendar_date();
@@ -68,7 +66,7 @@ pub fn is_file_name(name: &OsStr) -> bool {
         .is_some_and(|name| Series::ALL.iter().any(|&series| begin_of(series, name).is_some()))
 }
 
-/// When the file of this name begins; `None` for a file that is not of this series.
+/// The begin of the file with this name; `None` for a file of another series.
 fn begin_of(series: Series, name: &str) -> Option<u64> {
     let time =
         name.strip_prefix(series.before_time())?.strip_suffix(AFTER_TIME)?.strip_suffix('Z')?;
@@ -87,10 +85,10 @@ fn begin_of(series: Series, name: &str) -> Option<u64> {
     u64::try_from(since.whole_milliseconds()).ok()
 }
 
-/// The files of a series, oldest first. No folder, no files.
+/// The files of a series, oldest first. Empty if the directory does not exist.
 ///
 /// # Errors
-/// The folder cannot be read.
+/// The directory cannot be read.
 pub fn list(directory: &Path, series: Series) -> io::Result<Vec<LogFile>> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
@@ -105,7 +103,7 @@ pub fn list(directory: &Path, series: Series) -> io::Result<Vec<LogFile>> {
         let Some(begin) = begin else { continue };
         let metadata = match entry.metadata() {
             Ok(metadata) => metadata,
-            // The writer has removed it meanwhile.
+            // The writer has removed the file in the meantime.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
@@ -118,8 +116,8 @@ pub fn list(directory: &Path, series: Series) -> io::Result<Vec<LogFile>> {
     Ok(files)
 }
 
-/// How many of these files, the oldest, have to go before there is room for one more of `next`
-/// octets: those that are too old, and those that do not fit.
+/// How many of these files, the oldest, must be removed before a file of `next` octets is created:
+/// files that are too old, and files that do not fit.
 pub fn surplus(
     files: &[LogFile],
     now: SystemTime,
@@ -181,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn old_files_go_and_those_for_which_there_is_no_room() {
+    fn old_files_and_files_that_do_not_fit_are_removed() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let files = [file(1, 10, 30, now), file(2, 20, 20, now), file(3, 30, 10, now)];
         let age = |seconds| Some(Duration::from_secs(seconds));

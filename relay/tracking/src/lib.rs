@@ -1,15 +1,15 @@
-//! The message tracking log: what became of each message, for `relay trace`, long after it has left
-//! the queue (Exchange's `MessageTrackingLog…` parameters).
+//! The message tracking log: the events of each message, for `relay trace`, long after the message
+//! has left the queue (Exchange's `MessageTrackingLog…` parameters).
 //!
-//! This module decides that the log is a help and not a promise: it is not synced, and whoever
-//! has something to tell never waits for it. [`event`] says what is told, [`mod@line`] what a line
-//! of the log holds, [`outcomes`] those of attempts, [`bounds`] how long a line may be, [`budget`]
-//! how much a source may fill of the log, [`writer`] when lines are written, when events are dropped
-//! instead, and what the log says of its own gaps, [`files`] which files there are and which have to
-//! go. [`search`] says what the log knows of one message or of all that [`query`] means,
-//! [`candidates`] which messages those are, [`ending`] whether the log has an end mark, and
-//! [`timeline`] how a message is shown. What was decided about a message is for [`relay_policy`] to
-//! say, and what became of it for [`relay_queue`]; message contents and secrets are not in the log.
+//! The log gives no guarantee: it is not synced, and senders of events never wait for it. [`event`]
+//! has the events, [`mod@line`] the lines of the log, [`outcomes`] the lines of attempts,
+//! [`bounds`] the length of lines, and [`budget`] the share of a source. [`writer`] decides when
+//! lines are written, when events are dropped instead, and what the log records about its own gaps;
+//! [`files`] decides which files exist and which are removed. [`search`] finds the lines of one
+//! message or of all messages that [`query`] selects, [`candidates`] finds those messages,
+//! [`ending`] tells whether the log has an end mark, and [`timeline`] prints a message.
+//! [`relay_policy`] decides about messages and [`relay_queue`] delivers them; message contents and
+//! secrets are not in the log.
 
 mod bounds;
 mod budget;
@@ -49,53 +49,53 @@ pub use crate::event::{Happening, TrackingEvent};
 pub struct TrackingSettings {
     /// `enabled` (MessageTrackingLogEnabled).
     pub enabled: bool,
-    /// `path` (MessageTrackingLogPath): the folder that the files are in.
+    /// `path` (MessageTrackingLogPath): the directory of the files.
     pub path: PathBuf,
     /// `max_directory_size` (MessageTrackingLogMaxDirectorySize): octets of all files.
     pub max_directory_size: u64,
     /// `max_file_size` (MessageTrackingLogMaxFileSize): octets of one file.
     pub max_file_size: u64,
-    /// `max_age` (MessageTrackingLogMaxAge): how long a file is kept; `None` for ever, as far as
-    /// there is room.
+    /// `max_age` (MessageTrackingLogMaxAge): how long a file is kept; `None` if there is no limit
+    /// of age.
     pub max_age: Option<Duration>,
     /// Octets that the file system must have free: a multiple of `min_free_space` of `[queue]`.
     pub min_free_octets: u64,
 }
 
-/// Where events are told. Clones tell the same log.
+/// Receives events. Clones send to the same log.
 #[derive(Clone, Debug, Default)]
 pub struct Tracker(Option<Arc<Shared>>);
 
-/// What `relay status` shows of the log.
+/// The state of the log for `relay status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrackingStatus {
-    /// Are events told at all?
+    /// Is the log on?
     pub enabled: bool,
-    /// The folder of the files.
+    /// The directory of the files.
     pub path: PathBuf,
-    /// Lines about messages and refusals that have been written since the daemon began.
+    /// Lines about messages and refusals that have been written since the start of the daemon.
     pub written: u64,
-    /// Lines that were shortened: their source had used up its share of the log.
+    /// Lines that were shortened, because their source had used up its share of the log.
     #[serde(default)]
     pub shortened: u64,
-    /// Refusals that were not recorded one by one, since there were too many.
+    /// Refusals without a record of their own, because there were too many.
     #[serde(default)]
     pub suppressed: u64,
-    /// Events that were dropped: the writer could not keep up, or could not write.
+    /// Events that were dropped, because the writer was too slow or could not write.
     pub dropped: u64,
     /// Why lines cannot be written at the moment.
     pub problem: Option<String>,
-    /// What the log does not tell yet of the events that were dropped.
+    /// The dropped events that the log does not report yet.
     #[serde(default)]
     pub gap: Option<Gap>,
 }
 
-/// Events are missing in the log.
+/// A gap of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
-    /// Since this time, as [`line::moment`] writes it.
+    /// The begin, in the form of [`line::moment`].
     pub since: String,
-    /// Why.
+    /// The cause.
     pub because: String,
 }
 
@@ -103,7 +103,7 @@ pub struct Gap {
 struct Shared {
     to_writer: mpsc::Sender<Message>,
     enabled: AtomicBool,
-    /// Octets of the events that the writer has not taken.
+    /// Octets of the events that wait for the writer.
     pending: AtomicUsize,
     written: AtomicU64,
     shortened: AtomicU64,
@@ -112,7 +112,7 @@ struct Shared {
     state: Mutex<State>,
 }
 
-/// Where the log is, and what keeps it from being written or whole.
+/// The settings of the log, and its problem if there is one.
 #[derive(Clone, Debug, Default)]
 struct State {
     path: PathBuf,
@@ -120,12 +120,12 @@ struct State {
     gap: Option<Gap>,
 }
 
-/// What the writer is told.
+/// A message to the writer.
 #[derive(Debug)]
 enum Message {
     Event(TrackingEvent),
     Settings(TrackingSettings),
-    /// Write what there is, and answer.
+    /// Write all events, and answer.
     Write(mpsc::SyncSender<()>),
     /// The same, and end.
     Stop(mpsc::SyncSender<()>),
@@ -142,13 +142,13 @@ impl Observer for Tracker {
 }
 
 impl Tracker {
-    /// A log that nobody keeps.
+    /// A log that is off.
     pub const fn none() -> Self {
         Self(None)
     }
 
-    /// Starts the thread that writes the log. `highest` is the highest queue id that there ever was
-    /// here: files are named by what comes after it, see [`files`].
+    /// Starts the thread that writes the log. `highest` is the highest queue id so far: names of
+    /// files continue after it, see [`files`].
     pub fn start(settings: TrackingSettings, highest: QueueId) -> Self {
         let (to_writer, messages) = mpsc::channel();
         let shared = Arc::new(Shared {
@@ -167,32 +167,33 @@ impl Tracker {
         {
             Ok(_) => Self(Some(shared)),
             Err(error) => {
-                warn!(%error, "there is no thread for the message tracking log; it is not kept");
+                warn!(%error, "cannot start the thread of the message tracking log; the log is off");
                 Self(None)
             }
         }
     }
 
-    /// Other settings from now on, for what is told from now on.
+    /// Sets other settings, for later events.
     pub fn set(&self, settings: TrackingSettings) {
         let Some(shared) = &self.0 else { return };
         shared.enabled.store(settings.enabled, Ordering::Relaxed);
-        // The writer ends with the daemon only; without it there is nothing to set.
+        // The writer ends only with the daemon; without a writer there is nothing to set.
         let _ = shared.to_writer.send(Message::Settings(settings));
     }
 
-    /// Tells what has just happened. Where the log is kept, `happening` is asked for and handed
-    /// over; nobody waits, and nothing is formatted here.
+    /// Reports an event. If the log is on, `happening` is called and its result is sent. The caller
+    /// never waits, and nothing is formatted here.
     pub fn tell<H: Into<Happening>>(&self, id: QueueId, happening: impl FnOnce() -> H) {
         self.tell_about(Some(id), || happening().into());
     }
 
-    /// The same of a refusal, of which no message has come.
+    /// Reports a refusal, after which there is no message.
     pub fn tell_refused(&self, refusal: impl FnOnce() -> RefusalEvent) {
         self.tell_about(None, || Happening::Refused(Box::new(refusal())));
     }
 
-    /// A refusal is not told of, since there were too many. The log says how many there were.
+    /// Counts a refusal without a record of its own, because there were too many. The log has their
+    /// number.
     pub fn suppress(&self, refusals: u64) {
         if let Some(shared) = &self.0 {
             shared.suppressed.fetch_add(refusals, Ordering::Relaxed);
@@ -216,7 +217,7 @@ impl Tracker {
         }
     }
 
-    /// How the log is doing; `None` where there is none.
+    /// The state of the log; `None` if there is none.
     pub fn status(&self) -> Option<TrackingStatus> {
         let shared = self.0.as_ref()?;
         let state = shared.state.lock().clone();
@@ -233,20 +234,20 @@ impl Tracker {
         })
     }
 
-    /// Waits until everything that was told is written, [`TRACKING_PATIENCE`] at most. Is it? True
-    /// where no log is kept.
+    /// Waits until all events are written, at most [`TRACKING_PATIENCE`]. Returns whether they are.
+    /// True if the log is off.
     pub fn is_written(&self) -> bool {
         self.asks(Message::Write)
     }
 
-    /// The same, and keeps no log from then on. For the end of the daemon.
+    /// The same, and ends the log. For the end of the daemon.
     pub fn stop(&self) {
         if !self.asks(Message::Stop) {
-            warn!("the message tracking log lacks its end: its disk does not answer");
+            warn!("the message tracking log has no end mark: its disk does not answer");
         }
     }
 
-    /// Has the writer answered in time, where there is one?
+    /// Did the writer answer in time, if there is one?
     fn asks(&self, message: impl FnOnce(mpsc::SyncSender<()>) -> Message) -> bool {
         let Some(shared) = &self.0 else { return true };
         let (done, is_done) = mpsc::sync_channel(1);
@@ -257,7 +258,7 @@ impl Tracker {
 
 #[cfg(test)]
 impl Tracker {
-    /// As [`Tracker::stop`], for a test that writes itself.
+    /// As [`Tracker::stop`], for tests that write themselves.
     fn stop_without_waiting(&self) {
         let message = Message::Stop(mpsc::sync_channel(1).0);
         self.0.as_ref().map(|shared| shared.to_writer.send(message));

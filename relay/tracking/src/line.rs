@@ -1,7 +1,7 @@
-//! One line of the log: a JSON object with the time, the queue id, and what happened by the name that
-//! Exchange's message tracking has for it, where it has one.
+//! One line of the log: a JSON object with the time, the queue id, and the event, by its name in
+//! Exchange's message tracking if it has one there.
 //!
-//! The names of the fields are for programs too, by `relay trace --json`: they stay.
+//! Programs read the names of the fields in `relay trace --json`, so the names must not change.
 
 use std::borrow::Cow;
 use std::time::SystemTime;
@@ -16,184 +16,184 @@ use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
-/// As RFC 3339 has it, in UTC, always of the same length: sorted as text is sorted by time.
+/// As in RFC 3339, in UTC, always of the same length: the order of texts is the order of times.
 const MOMENT: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrackingLine {
-    /// When, in UTC, to the microsecond.
+    /// The time, in UTC, to the microsecond.
     pub time: String,
-    /// The message; none where the line is about the log itself.
+    /// The message; none if the line is about the log itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<QueueId>,
-    /// What happened.
+    /// The event.
     #[serde(flatten)]
     pub what: What,
 }
 
-/// What happened.
+/// The event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum What {
-    /// A session brought the message, and it is kept.
+    /// A session received the message, and the queue stored it.
     Receive(Box<ReceiveLine>),
-    /// A next hop took it.
+    /// A next hop accepted the message.
     Send(OutcomeGroup),
-    /// It was put into a Maildir.
+    /// The message was delivered to a Maildir.
     Deliver(OutcomeGroup),
-    /// An attempt failed, and there will be another.
+    /// An attempt failed, and another attempt will follow.
     Defer(OutcomeGroup),
-    /// Recipients were given up.
+    /// Recipients failed.
     Fail(OutcomeGroup),
-    /// The sender is sent a report.
+    /// A report to the sender was queued.
     Dsn {
         /// The id of the report.
         report: QueueId,
-        /// Whom it is for.
+        /// The recipient of the report.
         sender: String,
-        /// Whom it tells of.
+        /// The recipients that the report is about.
         recipients: Vec<String>,
-        /// Further recipients, which are not there.
+        /// The number of recipients that are left out.
         #[serde(default, skip_serializing_if = "is_zero")]
         recipients_left_out: u64,
     },
-    /// An administrator stopped its delivery.
+    /// An administrator held the message.
     Hold,
-    /// An administrator let its delivery go on.
+    /// An administrator released the message.
     Release,
-    /// An administrator took it out of the queue.
+    /// An administrator removed the message.
     Remove,
-    /// An administrator made it due.
+    /// An administrator made the message due.
     Retry,
-    /// A part of it could not be read at a start, and it left the queue undelivered.
+    /// A part of the message was damaged at a start, and the message left the queue undelivered.
     Damaged {
-        /// What is wrong.
+        /// The damage.
         because: String,
-        /// Where its octets are kept for an administrator.
+        /// The file with its octets, kept for an administrator.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         set_aside: Option<String>,
     },
-    /// It has left the queue.
+    /// The message has left the queue.
     End,
-    /// A connection, a command or a message was refused: no message has come of it.
+    /// A connection, a command or a message was refused: there is no message.
     Refuse(Box<RefusedLine>),
     /// The session ended before its message had a reply.
     Abort(Box<RefusedLine>),
-    /// Refusals that are not in the log one by one, since there were too many.
+    /// Refusals without a record of their own, because there were too many.
     Suppressed {
-        /// How many.
+        /// Their number.
         count: u64,
-        /// When the first of them was.
+        /// The time of the first.
         since: String,
     },
-    /// Events of any messages are not in the log, from `since` to the time of this line.
+    /// Events of any messages are missing, from `since` to the time of this line.
     Lost {
-        /// How many, where that is known.
+        /// Their number, if it is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         count: Option<u64>,
-        /// When the first of them was missed.
+        /// The begin of the gap.
         since: String,
-        /// Why.
+        /// The cause.
         because: String,
-        /// Only refusals are missing, and nothing about a message that was accepted.
+        /// Only refusals are missing, and no event of an accepted message.
         #[serde(default, skip_serializing_if = "is_false")]
         refusals: bool,
     },
-    /// The log is written from here on.
+    /// The log begins here.
     Opened,
-    /// All that was told before is written, and nothing after.
+    /// All earlier events are written. No event follows.
     Closed {
-        /// The log was switched off, and no daemon has ended.
+        /// The log was switched off, while the daemon runs.
         #[serde(default, skip_serializing_if = "is_false")]
         off: bool,
     },
-    /// Never in the log: what the daemon says of a message that waits.
+    /// Never in the log: the daemon's answer about a waiting message.
     Queued {
-        /// When it is tried next.
+        /// The time of the next attempt.
         due: String,
-        /// An administrator holds it.
+        /// Does an administrator hold the message?
         held: bool,
         /// Attempts so far.
         attempts: u32,
-        /// The recipients that still wait.
+        /// The waiting recipients.
         recipients: Vec<String>,
-        /// What deferred it last.
+        /// The cause of the last deferral.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         because: Option<String>,
-        /// Why it waits now.
+        /// Why the message waits now.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
 }
 
-/// How a message came.
+/// The reception of a message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReceiveLine {
     /// The name of the session in the protocol log.
     pub session_id: String,
     /// The client.
     pub remote: String,
-    /// Who told the client's address.
+    /// The proxy that stated the client's address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
-    /// Where the connection came in.
+    /// The local address of the connection.
     pub local: String,
     /// The connector.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connector: Option<String>,
-    /// Its range that holds the client.
+    /// The range that contains the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<String>,
     /// The generation of the configuration.
     pub generation: u32,
     /// `kernel` or `daemon`.
     pub decided_by: Cow<'static, str>,
-    /// Why not the kernel.
+    /// Why the kernel did not classify the connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<Cow<'static, str>>,
-    /// Who the client was.
+    /// The principal of the client.
     pub principal: Cow<'static, str>,
-    /// The user that it was.
+    /// The user, if the client authenticated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// What it called itself.
+    /// The client's name in EHLO.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hello: Option<String>,
     /// Protocol and cipher suite.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<String>,
-    /// What its certificate was worth.
+    /// The result of the check of the client's certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_certificate: Option<String>,
-    /// AUTH= of MAIL, where it was believed.
+    /// AUTH= of MAIL, if it was trusted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub submitter: Option<String>,
     /// The sender; empty for the null sender.
     pub sender: String,
-    /// The first Message-ID, as it is written.
+    /// The first Message-ID, as written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_id: Option<String>,
-    /// From, as it is written.
+    /// From, as written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// What was decided about MAIL, each RCPT and the end of data.
+    /// The decisions about MAIL, each RCPT and the end of data.
     pub decisions: Vec<DecisionLine>,
-    /// Further decisions, which are not there.
+    /// The number of decisions that are left out.
     #[serde(default, skip_serializing_if = "is_none")]
     pub decisions_left_out: u32,
-    /// What the checks found.
+    /// The findings of the checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checks: Option<String>,
-    /// What was changed in the header section, a text for each kind of change.
+    /// The changes of the header section, a text for each kind of change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<String>,
-    /// Octets as it is kept.
+    /// Octets of the stored message.
     pub size: u64,
     /// `database` or `file`.
     pub kept: MessageStorage,
-    /// False: the client was not told, since the queue took too long.
+    /// False: the client got no reply, because the queue was too slow.
     pub answered: bool,
 }
 
@@ -205,106 +205,106 @@ pub struct DecisionLine {
     /// The argument of RCPT.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipient: Option<String>,
-    /// The arguments of further RCPTs about which the same was decided.
+    /// The arguments of further RCPTs with the same decision.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<String>,
-    /// What the client was told.
+    /// The reply to the client.
     pub reply: String,
     /// The rule that decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<Cow<'static, str>>,
-    /// What it found.
+    /// The finding of the rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found: Option<String>,
 }
 
-/// What was refused, or broken off.
+/// A refusal, or a session that ended early.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RefusedLine {
-    /// The name of the session in the protocol log; none where there was no session.
+    /// The name of the session in the protocol log; none if there was no session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
     /// The client.
     pub remote: String,
-    /// Who told the client's address.
+    /// The proxy that stated the client's address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
-    /// Where the connection came in.
+    /// The local address of the connection.
     pub local: String,
     /// The connector.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connector: Option<String>,
-    /// Who the client was.
+    /// The principal of the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principal: Option<Cow<'static, str>>,
-    /// The user that it was.
+    /// The user, if the client authenticated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// What it called itself.
+    /// The client's name in EHLO.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hello: Option<String>,
-    /// The verb, `CONNECT`, or `.` for the end of data; none where the session ended.
+    /// The verb, `CONNECT`, or `.` for the end of data; none if the session ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Cow<'static, str>>,
-    /// The sender, empty for the null sender; none where MAIL has not named one.
+    /// The sender, empty for the null sender; none if there was no MAIL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender: Option<String>,
-    /// The recipient that was refused, or the first ones of the message that was.
+    /// The refused recipient, or the first recipients of the refused message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recipients: Vec<String>,
-    /// Further recipients of the message.
+    /// The number of further recipients of the message.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub recipients_left_out: u64,
-    /// The first Message-ID, as it is written.
+    /// The first Message-ID, as written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_id: Option<String>,
-    /// From, as it is written.
+    /// From, as written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// What the client was told; none where nothing could be said.
+    /// The reply to the client; none if no reply could be sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<String>,
     /// The rule that decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<Cow<'static, str>>,
-    /// What it found.
+    /// The finding of the rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found: Option<String>,
-    /// Refusals of this source since the last one that is recorded, which are not.
+    /// Refusals of this source since its last recorded refusal, without a record of their own.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub suppressed: u64,
 }
 
-/// What became of some recipients that had the same outcome.
+/// The outcome of some recipients.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct OutcomeGroup {
-    /// Which attempt it was; none where the time was over.
+    /// The number of the attempt; none if the message expired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
-    /// Whom it is about.
+    /// The recipients.
     pub recipients: Vec<String>,
-    /// Further recipients, which are not there.
+    /// The number of recipients that are left out.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub recipients_left_out: u64,
-    /// The next hop, as it was configured or found.
+    /// The next hop, as configured or found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_hop: Option<String>,
-    /// The server of it that answered.
+    /// The server that answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
-    /// The address that was connected to.
+    /// The address of the connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
-    /// Protocol and cipher suite, where there was TLS.
+    /// Protocol and cipher suite, if there was TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<String>,
-    /// What the next hop said.
+    /// The reply of the next hop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<String>,
-    /// What it said that to.
+    /// The command that got the reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<AnsweredCommand>,
-    /// What we found without it.
+    /// The local cause, without a reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub because: Option<String>,
 }
@@ -324,13 +324,13 @@ fn is_false(flag: &bool) -> bool {
     !*flag
 }
 
-/// A time as the log writes it. Beyond the year 9999 there is none.
+/// A time in the form of the log. After the year 9999 the form is empty.
 pub fn moment(time: SystemTime) -> String {
     OffsetDateTime::from(time).format(MOMENT).unwrap_or_default()
 }
 
 impl TrackingLine {
-    /// The lines of an event: one for each outcome that an attempt had.
+    /// The lines of an event: one for each outcome of an attempt.
     pub fn of(event: TrackingEvent) -> Vec<Self> {
         let TrackingEvent { at, id, what } = event;
         let of = |what| Self { time: moment(at), id, what };
@@ -366,19 +366,19 @@ impl TrackingLine {
         vec![of(what)]
     }
 
-    /// Is it about this message? A report is about its message too.
+    /// Is the line about this message? A report is about its original message too.
     pub fn is_about(&self, id: QueueId) -> bool {
         self.id == Some(id) || self.is_origin_of(id)
     }
 
-    /// Does this message begin with it? A message begins with its reception, a report with what it
-    /// is made of.
+    /// Does this message begin with the line? A message begins with its reception, a report with
+    /// the line about its original.
     pub fn is_beginning_of(&self, id: QueueId) -> bool {
         let is_received = matches!(self.what, What::Receive(_)) && self.id == Some(id);
         is_received || self.is_origin_of(id)
     }
 
-    /// Does this message end with it?
+    /// Does this message end with the line?
     pub fn is_end_of(&self, id: QueueId) -> bool {
         self.id == Some(id) && self.what == What::End
     }

@@ -1,4 +1,4 @@
-//! Lines about attempts: recipients with the same outcome and the same answer share one.
+//! Lines about attempts: recipients with the same outcome and the same answer share a line.
 
 use crate::line::{OutcomeGroup, What};
 use relay_mail::outcome::{Cause, Outcome, OutcomeReason};
@@ -30,7 +30,7 @@ pub(super) fn tried(attempt: Attempt) -> Vec<What> {
     })
 }
 
-/// A line for each answer of recipients whose time was over.
+/// A line for each answer of expired recipients.
 pub(super) fn expired(recipients: Vec<(ForwardPath, OutcomeReason)>) -> Vec<What> {
     let mut groups = Groups::default();
     for (recipient, answer) in recipients {
@@ -39,7 +39,7 @@ pub(super) fn expired(recipients: Vec<(ForwardPath, OutcomeReason)>) -> Vec<What
     groups.into_lines(|of_answer| of_answer)
 }
 
-/// Recipients by what became of them.
+/// Recipients, grouped by outcome.
 #[derive(Default)]
 struct Groups(Vec<(Kind, OutcomeGroup)>);
 

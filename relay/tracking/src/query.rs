@@ -1,8 +1,7 @@
-//! What an administrator looks for in the log, given what a sender or a recipient can tell: an
-//! address, a time, a Message-ID. Pure.
+//! Searches the log by what a sender or a recipient knows: an address, a time, a Message-ID. Pure.
 //!
-//! A refusal may have come before the client named a sender or a recipient. Such a refusal neither
-//! matches nor does it not: [`QueryMatch::Unknown`].
+//! A refusal may have happened before the client named a sender or a recipient. Whether such a
+//! refusal matches is not known: [`QueryMatch::Unknown`].
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,10 +9,10 @@ use crate::line::{OutcomeGroup, ReceiveLine, RefusedLine, TrackingLine, What};
 use relay_connector::Range;
 use relay_queue::filter::Wildcard;
 
-/// What must hold of a message or of a refusal. The default holds of all.
+/// The conditions for a message or a refusal. The default matches all.
 #[derive(Clone, Debug, Default)]
 pub struct Criteria {
-    /// The envelope sender, or From of the message.
+    /// The envelope sender, or an address in From.
     pub from: Option<Wildcard>,
     /// A recipient.
     pub to: Option<Wildcard>,
@@ -21,20 +20,20 @@ pub struct Criteria {
     pub message_id: Option<Wildcard>,
     /// The client's address.
     pub remote: Option<Range>,
-    /// Not before this time, as [`super::line::moment`] writes it.
+    /// Not before this time, in the form of [`super::line::moment`].
     pub since: Option<String>,
     /// Not after this time.
     pub until: Option<String>,
 }
 
-/// Does something match?
+/// The result of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum QueryMatch {
-    /// It does not.
+    /// No match.
     No,
-    /// What is known does not contradict.
+    /// The known values do not exclude a match.
     Unknown,
-    /// It does.
+    /// A match.
     Yes,
 }
 
@@ -43,35 +42,35 @@ impl QueryMatch {
         if matches { Self::Yes } else { Self::No }
     }
 
-    /// `Unknown` in the place of `No`.
+    /// `Unknown` instead of `No`.
     fn or_unknown(self, is_unknown: bool) -> Self {
         if self == Self::No && is_unknown { Self::Unknown } else { self }
     }
 }
 
 impl Criteria {
-    /// Is this time meant?
-    pub fn means_time(&self, time: &str) -> bool {
+    /// Is this time within the searched time?
+    pub fn selects_time(&self, time: &str) -> bool {
         self.since.as_deref().is_none_or(|since| time >= since)
             && self.until.as_deref().is_none_or(|until| time <= until)
     }
 
-    /// Is this a gap of the log in the time that is meant?
-    pub fn means_gap(&self, line: &TrackingLine) -> bool {
+    /// Is this gap within the searched time?
+    pub fn selects_gap(&self, line: &TrackingLine) -> bool {
         let What::Lost { since, .. } = &line.what else { return false };
         self.since.as_ref().is_none_or(|from| line.time >= *from)
             && self.until.as_ref().is_none_or(|until| since <= until)
     }
 
-    /// Does this line begin a message that is meant, or is it a refusal that is?
+    /// Does this line begin a matching message, or is it a matching refusal?
     pub fn matches(&self, line: &TrackingLine) -> QueryMatch {
-        if !self.means_time(&line.time) {
+        if !self.selects_time(&line.time) {
             return QueryMatch::No;
         }
         match &line.what {
             What::Receive(received) => self.of_received(received),
             What::Refuse(refused) | What::Abort(refused) => self.of_refused(refused),
-            // A report is a message from the null sender to the sender of another one.
+            // A report is a message from the null sender to the original sender.
             What::Dsn { sender, .. } => all([
                 self.from.as_ref().map(|from| QueryMatch::of(from.matches(""))),
                 self.to.as_ref().map(|to| QueryMatch::of(to.matches_address(sender))),
@@ -82,16 +81,15 @@ impl Criteria {
         }
     }
 
-    /// The same of a line that begins a message, whenever that was: could the message be meant by
-    /// what happened to it later?
-    pub fn means_message(&self, line: &TrackingLine) -> bool {
+    /// The same for a line that begins a message, at any time: could later events make the message
+    /// match?
+    pub fn selects_message(&self, line: &TrackingLine) -> bool {
         let ever = Self { since: None, until: None, ..self.clone() };
         ever.matches(line) != QueryMatch::No
     }
 
-    /// Does a line about a message in delivery name what is meant? Such a line does not know all
-    /// that is asked for; it names a message if it fits in one thing at least and in the others
-    /// contradicts nothing.
+    /// Does a line about delivery name a searched message? Such a line does not have all values; it
+    /// names a message if at least one value matches and no value excludes a match.
     pub fn names(&self, line: &TrackingLine) -> bool {
         let asked = match &line.what {
             What::Send(tried) | What::Deliver(tried) | What::Defer(tried) | What::Fail(tried) => {
@@ -101,7 +99,7 @@ impl Criteria {
                     self.is_to(recipients, *recipients_left_out),
                 ]
             }
-            // A report goes to the sender of the message that it is about.
+            // A report goes to the original sender.
             What::Dsn { sender, recipients, recipients_left_out, .. } => [
                 self.from.as_ref().map(|from| is_from(from, Some(sender), None).or_unknown(true)),
                 self.is_to(recipients, *recipients_left_out),
@@ -111,7 +109,7 @@ impl Criteria {
         let asks_more = self.message_id.is_some() || self.remote.is_some();
         let mut asked = asked.into_iter().flatten();
         let asks_nothing = !asks_more && asked.clone().next().is_none();
-        self.means_time(&line.time)
+        self.selects_time(&line.time)
             && asked.clone().all(|it| it != QueryMatch::No)
             && (asks_nothing || asked.any(|it| it == QueryMatch::Yes))
     }
@@ -142,7 +140,7 @@ impl Criteria {
 
     fn of_refused(&self, refused: &RefusedLine) -> QueryMatch {
         let RefusedLine { sender, from, message_id, remote, recipients, .. } = refused;
-        // Before the end of data nothing is known of the message.
+        // Before the end of data, the message is not known.
         let has_no_header = message_id.is_none() && from.is_none();
         let left_out = recipients.is_empty() || refused.recipients_left_out > 0;
         all([
@@ -161,7 +159,7 @@ impl Criteria {
     }
 }
 
-/// The least of all that is asked.
+/// The smallest of all results.
 fn all<const N: usize>(found: [Option<QueryMatch>; N]) -> QueryMatch {
     found.into_iter().flatten().min().unwrap_or(QueryMatch::Yes)
 }
@@ -173,7 +171,7 @@ fn is_from(wanted: &Wildcard, sender: Option<&str>, from: Option<&str>) -> Query
     )
 }
 
-/// What looks like an address in the text of From.
+/// The texts in From that look like addresses.
 fn addresses(from: &str) -> impl Iterator<Item = &str> {
     from.split([' ', ',', ';', '<', '>', '"', '(', ')', '|']).filter(|part| part.contains('@'))
 }
@@ -205,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_of_a_refusal_neither_matches_nor_does_it_not() {
+    fn unknown_values_of_a_refusal_give_an_unknown_match() {
         let wild = |text: &str| Some(Wildcard::new(text));
         let remote = |text: &str| Some(text.parse::<Range>().unwrap());
         let all = Criteria::default();
@@ -263,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_named_by_what_fits_where_nothing_contradicts() {
+    fn a_line_names_a_message_if_one_value_matches_and_none_excludes_it() {
         let wild = |text: &str| Some(Wildcard::new(text));
         let time = "2027-01-15T08:00:00.123000Z".to_owned();
         let line = |what| TrackingLine { time: time.clone(), id: None, what };
@@ -280,7 +278,7 @@ mod tests {
             (all.clone(), [true, true, true, false]),
             (to("c@*"), [true, true, true, false]),
             (to("x@*"), [false, false, false, false]),
-            // Who sent it, and from where, is in none of these lines, but for the report.
+            // Only the report has the sender and the client.
             (Criteria { from: wild("a@*"), ..to("c@*") }, [true, true, true, false]),
             (Criteria { message_id: wild("1@*"), ..to("c@*") }, [true, true, true, false]),
             (Criteria { from: wild("a@*"), ..all.clone() }, [false, false, true, false]),
@@ -293,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn the_header_s_from_and_the_message_id_are_found_as_they_are_written() {
+    fn from_and_message_id_are_found_as_written() {
         let is = |wanted: &str, from: &str| is_from(&Wildcard::new(wanted), Some("x"), Some(from));
         assert_eq!(is("ann@b.example", "\"Ann, B.\" <Ann@B.example>"), QueryMatch::Yes);
         assert_eq!(is("*@b.example", "a@c.example | z@b.example"), QueryMatch::Yes);

@@ -1,4 +1,5 @@
-//! What the log knows of one message, or of those that are meant. Files are read as they are, whether or not the daemon runs.
+//! The lines about one message, or about all messages that match. Files are read directly, with or
+//! without a running daemon.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
@@ -13,21 +14,21 @@ use crate::query::{Criteria, QueryMatch};
 use memchr::memmem::Finder;
 use relay_mail::queue_id::QueueId;
 
-/// What was found.
+/// The result of a search for one message.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SearchResult {
-    /// The lines about the message, oldest first; among them those about gaps of the log in its time.
+    /// The lines about the message, oldest first, with gaps of the log in the time of the message.
     pub lines: Vec<TrackingLine>,
-    /// Gaps of the log in the files that could have lines about it.
+    /// Gaps of the log in all files that could have lines about the message.
     pub gaps: Vec<TrackingLine>,
-    /// When the log begins and when it was last written to; `None` for a log without files.
+    /// The begin and the last write of the log; `None` for a log without files.
     pub span: Option<(String, String)>,
 }
 
-/// Everything that the log in this folder has about a message.
+/// All lines of the log in this directory about a message.
 ///
 /// # Errors
-/// A file or the folder cannot be read.
+/// A file or the directory cannot be read.
 pub fn find(directory: &Path, id: QueueId) -> io::Result<SearchResult> {
     let files = files::list(directory, Series::Messages)?;
     let name = id.to_string();
@@ -39,10 +40,10 @@ pub fn find(directory: &Path, id: QueueId) -> io::Result<SearchResult> {
             continue;
         }
         search(file, &finders, |octets| {
-            // What is no line was torn by the end of a daemon.
+            // A line that cannot be parsed was cut by the end of a daemon.
             let Ok(line) = serde_json::from_slice::<TrackingLine>(octets) else { return };
             match line.what {
-                // Nothing about a message that was accepted.
+                // This gap has no event of an accepted message.
                 What::Lost { refusals: true, .. } => {}
                 What::Lost { .. } => gaps.push(line),
                 _ if line.is_about(id) => lines.push(line),
@@ -60,8 +61,8 @@ pub fn find(directory: &Path, id: QueueId) -> io::Result<SearchResult> {
     Ok(SearchResult { lines: in_order(lines, id), gaps, span: span(&files) })
 }
 
-/// By time, the beginning first: delivery may be quicker than the session that hears of the commit.
-/// Of gaps, those that can be about the message.
+/// Sorts by time, with the beginning first, because delivery may be faster than the session that
+/// learns of the commit. Removes gaps that cannot be about the message.
 fn in_order(mut lines: Vec<TrackingLine>, id: QueueId) -> Vec<TrackingLine> {
     let time_of = |is: fn(&TrackingLine, QueueId) -> bool| {
         lines.iter().find(|line| is(line, id)).map(|line| line.time.clone())
@@ -82,33 +83,33 @@ fn in_order(mut lines: Vec<TrackingLine>, id: QueueId) -> Vec<TrackingLine> {
     lines
 }
 
-/// What was found of the messages and refusals that are meant.
+/// The messages and refusals that match.
 #[derive(Clone, Debug, Default)]
 pub struct Matches {
-    /// Each message with its lines, oldest first; the last [`TRACE_MESSAGES`] of them.
+    /// Each message with its lines, oldest first; the last [`TRACE_MESSAGES`] messages.
     pub messages: Vec<(QueueId, Vec<TrackingLine>)>,
-    /// Further messages, older ones.
+    /// The number of older messages that match.
     pub messages_left_out: u64,
-    /// The refusals that match, oldest first; the last [`TRACE_REFUSALS`] of them.
+    /// The refusals that match, oldest first; the last [`TRACE_REFUSALS`].
     pub refusals: Newest,
-    /// The same of refusals that came before it was known whom they were for.
+    /// The same for refusals that happened before sender or recipient were known.
     pub unknown: Newest,
-    /// Refusals in that time that are not in the log one by one.
+    /// Refusals in that time without a record of their own.
     pub suppressed: u64,
     /// Gaps of the log in that time.
     pub gaps: Vec<TrackingLine>,
-    /// When the log of messages begins and when it was last written to; `None` without files.
+    /// The begin and the last write of the log of messages; `None` without files.
     pub span: Option<(String, String)>,
-    /// When the log of refusals begins.
+    /// The begin of the log of refusals.
     pub refusals_since: Option<String>,
 }
 
-/// The newest of many lines, and how many others there were.
+/// The newest of many lines, and the number of the others.
 #[derive(Clone, Debug, Default)]
 pub struct Newest {
     /// Oldest first.
     pub lines: VecDeque<TrackingLine>,
-    /// Those that there was no room for.
+    /// The number of lines beyond the limit.
     pub left_out: u64,
 }
 
@@ -122,10 +123,10 @@ impl Newest {
     }
 }
 
-/// All that this log has about what is meant.
+/// All lines of this log that match.
 ///
 /// # Errors
-/// A file or the folder cannot be read.
+/// A file or the directory cannot be read.
 pub fn find_matches(directory: &Path, criteria: &Criteria) -> io::Result<Matches> {
     let messages = files::list(directory, Series::Messages)?;
     let refusals = files::list(directory, Series::Refusals)?;
@@ -138,11 +139,11 @@ pub fn find_matches(directory: &Path, criteria: &Criteria) -> io::Result<Matches
         search(file, &finders, |octets| {
             let Ok(line) = serde_json::from_slice::<TrackingLine>(octets) else { return };
             if matches!(line.what, What::Lost { .. }) {
-                if criteria.means_gap(&line) {
+                if criteria.selects_gap(&line) {
                     found.gaps.push(line);
                 }
             } else {
-                candidates.take(criteria, line);
+                candidates.add(criteria, line);
             }
         })?;
     }
@@ -151,7 +152,7 @@ pub fn find_matches(directory: &Path, criteria: &Criteria) -> io::Result<Matches
         search(file, &finders, |octets| {
             let Ok(line) = serde_json::from_slice::<TrackingLine>(octets) else { return };
             if let What::Suppressed { count, .. } = line.what {
-                found.suppressed += if criteria.means_time(&line.time) { count } else { 0 };
+                found.suppressed += if criteria.selects_time(&line.time) { count } else { 0 };
                 return;
             }
             match criteria.matches(&line) {
@@ -164,10 +165,10 @@ pub fn find_matches(directory: &Path, criteria: &Criteria) -> io::Result<Matches
     let Candidates { begun, named, origins, .. } = &mut candidates;
     let ids: Vec<_> = begun.iter().chain(named.iter()).copied().collect();
     let mut histories = histories(&messages, &ids, std::mem::take(origins))?;
-    // Only now the beginning of a message is known that was named by a later line.
+    // The beginning of a message that a later line named is known only now.
     histories.retain(|(id, lines)| {
         let mut beginnings = lines.iter().filter(|line| line.is_beginning_of(*id));
-        !candidates.named.contains(id) || beginnings.all(|line| criteria.means_message(line))
+        !candidates.named.contains(id) || beginnings.all(|line| criteria.selects_message(line))
     });
     histories.sort_by_key(|(id, _)| *id);
     let surplus = histories.len().saturating_sub(TRACE_MESSAGES);
@@ -192,7 +193,7 @@ fn histories(
             continue;
         }
         search(file, &finder, |octets| {
-            // The id stands behind the time: other lines need not be understood.
+            // The id follows the time, so other lines need not be parsed.
             let Some(rest) = octets.get(TIME_OCTETS + AFTER_TIME.len()..) else { return };
             let id = rest.get(..QueueId::TEXT_OCTETS).and_then(|id| std::str::from_utf8(id).ok());
             let Some(id) = id.and_then(|id| id.parse().ok()) else { return };
@@ -206,23 +207,23 @@ fn histories(
     Ok(ids.iter().map(history).collect())
 }
 
-/// What stands between the time and the id of a line.
+/// The text between the time and the id of a line.
 const AFTER_TIME: &str = "\",\"id\":\"";
-/// Octets before it.
+/// Octets before this text.
 const TIME_OCTETS: usize = "{\"time\":\"2026-11-24T18:15:42.123456Z".len();
 
 fn named(event: &str) -> Finder<'static> {
     Finder::new(&format!("\"event\":\"{event}\"")).into_owned()
 }
 
-/// Can a file hold something of the time that is meant? It was written to last when it ended.
+/// Can a file have lines of the searched time? The time of the last write is its end.
 fn is_in_time(file: &LogFile, criteria: &Criteria) -> bool {
     criteria.since.as_ref().is_none_or(|since| moment(file.changed) >= *since)
 }
 
 fn span(files: &[LogFile]) -> Option<(String, String)> {
     let first = files.first()?;
-    // The name can be ahead of the clock, as queue ids are.
+    // The name can be ahead of the clock, as queue ids can.
     let named = || moment(std::time::UNIX_EPOCH + std::time::Duration::from_millis(first.begin));
     let begin = first_time(&first.path).unwrap_or_else(named);
     let last = files.iter().map(|file| file.changed).max()?;
@@ -240,7 +241,7 @@ fn first_time(path: &Path) -> Option<String> {
 fn search(file: &LogFile, finders: &[Finder<'_>], found: impl FnMut(&[u8])) -> io::Result<()> {
     match File::open(&file.path) {
         Ok(file) => scan(file, finders, found),
-        // The daemon has removed it meanwhile.
+        // The daemon has removed the file in the meantime.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => {
             Err(io::Error::new(error.kind(), format!("{}: {error}", file.path.display())))
@@ -248,14 +249,14 @@ fn search(file: &LogFile, finders: &[Finder<'_>], found: impl FnMut(&[u8])) -> i
     }
 }
 
-/// Gives every whole line that one of these texts is in. A line without an end is none.
+/// Passes every complete line with one of these texts. A line without an end is incomplete.
 fn scan(
     mut input: impl Read,
     finders: &[Finder<'_>],
     mut found: impl FnMut(&[u8]),
 ) -> io::Result<()> {
     let mut octets = Vec::with_capacity(2 * TRACKING_READ_OCTETS);
-    // Within a line that is too long to be one of ours.
+    // True within a line that is too long.
     let mut passes_over = false;
     loop {
         let read = input.by_ref().take(TRACKING_READ_OCTETS as u64).read_to_end(&mut octets)?;
@@ -273,15 +274,15 @@ fn scan(
             true => memchr::memchr(b'\n', &octets).map_or(end, |first| first + 1),
             false => 0,
         };
-        // Empty where the line that was passed over is the only one that ends here.
+        // Empty if the skipped line is the only one that ends here.
         lines_with(octets.get(start..=end).unwrap_or_default(), finders, &mut found);
         octets.drain(..=end);
     }
 }
 
-/// Gives the lines of `lines` that one of these texts is in, each once, in order.
+/// Passes each line of `lines` with one of these texts once, in order.
 fn lines_with(lines: &[u8], finders: &[Finder<'_>], found: &mut impl FnMut(&[u8])) {
-    // Where each text stands next. A rare one is not looked for again after each line.
+    // The next position of each text. A rare text is not searched again after each line.
     let mut hits: Vec<_> = finders.iter().map(|finder| finder.find(lines)).collect();
     let mut at = 0;
     while let Some(hit) = hits.iter().flatten().copied().min() {
@@ -301,7 +302,7 @@ fn lines_with(lines: &[u8], finders: &[Finder<'_>], found: &mut impl FnMut(&[u8]
 mod tests {
     use crate::search::*;
 
-    /// The lines that hold `x`, read with readers that give few octets at a time.
+    /// The lines with an `x`, with readers that return few octets at a time.
     fn scanned(text: &str) -> Vec<String> {
         let finders = [Finder::new("x"), Finder::new("lost")];
         let mut lines = Vec::new();
@@ -313,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_whole_and_given_once() {
+    fn each_complete_line_is_passed_once() {
         assert_eq!(scanned(""), [""; 0]);
         assert_eq!(scanned("a\nxx x\nb\nlost x\nc\nx"), ["xx x", "lost x"], "the last one is torn");
         assert_eq!(scanned("x\n\nx\n"), ["x", "x"]);
@@ -321,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_found_wherever_reads_end() {
+    fn lines_are_found_across_reads() {
         let filler = "y".repeat(TRACKING_READ_OCTETS - 2);
         assert_eq!(scanned(&format!("{filler}\nx1\nx2\n")), ["x1", "x2"]);
         assert_eq!(scanned(&format!("{filler}\n\nx1\nx2\n")), ["x1", "x2"]);

@@ -29,7 +29,7 @@ fn settings(path: &Path) -> TrackingSettings {
     }
 }
 
-/// An id that was made now, as the clock has it.
+/// A queue id of the current time.
 fn id_of(now: SystemTime, number: u64) -> QueueId {
     let milliseconds = now.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64;
     QueueId::from_u64((milliseconds << 20) + number)
@@ -60,7 +60,7 @@ fn until(mut is_so: impl FnMut() -> bool) {
 }
 
 #[test]
-fn what_is_told_is_found_by_message_and_report() {
+fn events_are_found_by_message_and_report() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("log");
     let tracker = Tracker::start(settings(&path), QueueId::from_u64(0));
@@ -71,7 +71,7 @@ fn what_is_told_is_found_by_message_and_report() {
     tracker.tell(message, || reported(report, "<a@b.example>"));
     tracker.tell(message, || QueueEvent::Ended);
     tracker.tell(report, || QueueEvent::Ended);
-    // The id of the message is in its text, and it is about another one.
+    // The text contains the id of the message, but the line is about another message.
     let lookalike = format!("<{message}@b.example>");
     tracker.tell(other, || reported(id_of(now, 4), &lookalike));
     tracker.stop();
@@ -92,16 +92,16 @@ fn what_is_told_is_found_by_message_and_report() {
 }
 
 #[test]
-fn files_are_bounded_in_size_and_number_and_hold_whole_lines() {
+fn files_are_bounded_and_have_complete_lines() {
     let directory = TempDir::new().unwrap();
     let tracker = Tracker::start(settings(directory.path()), QueueId::from_u64(0));
     let now = SystemTime::now();
     let recipient = format!("<{}@b.example>", "x".repeat(60));
-    // A line is some 200 octets, and four files have room for about 1,300 of them.
+    // A line has about 200 octets, and four files have room for about 1,300 lines.
     for number in 0..3000 {
         tracker.tell(id_of(now, number), || reported(id_of(now, number + 10_000), &recipient));
     }
-    // A stop waits for a while only, which a busy machine may need for less than all of it.
+    // A stop waits for a limited time, which may be too short on a busy machine.
     while tracker.status().unwrap().written < 3000 {
         sleep(Duration::from_millis(5));
     }
@@ -115,7 +115,7 @@ fn files_are_bounded_in_size_and_number_and_hold_whole_lines() {
         assert!(text.ends_with('\n'));
     }
     assert_eq!(tracker.status().unwrap().written, 3000);
-    // The first ones have gone with their files, the last ones are there.
+    // The first lines were removed with their files, the last lines exist.
     assert!(find(directory.path(), id_of(now, 0)).unwrap().lines.is_empty());
     assert_eq!(find(directory.path(), id_of(now, 2999)).unwrap().lines.len(), 1);
 }
@@ -124,7 +124,7 @@ fn files_are_bounded_in_size_and_number_and_hold_whole_lines() {
 fn a_file_that_ended_before_the_message_is_not_searched() {
     let directory = TempDir::new().unwrap();
     let now = SystemTime::now();
-    // After a restart ids are ahead of the clock; so is the file that begins then.
+    // After a restart ids are ahead of the clock, and so is the new file.
     let ahead = id_of(now + Duration::from_secs(3600), 0);
     let first = Tracker::start(settings(directory.path()), QueueId::from_u64(0));
     first.tell(ahead, || QueueEvent::Administered(AdminAction::Hold));
@@ -147,7 +147,7 @@ fn a_file_that_ended_before_the_message_is_not_searched() {
 }
 
 #[test]
-fn a_torn_line_is_passed_over() {
+fn a_torn_line_is_skipped() {
     let directory = TempDir::new().unwrap();
     let id = id_of(SystemTime::now(), 0);
     for _ in 0..2 {
@@ -160,16 +160,16 @@ fn a_torn_line_is_passed_over() {
         text.push_str(&line[..line.len() - 9]);
         fs::write(&last.path, text).unwrap();
     }
-    // A log that is torn has no end, and the next daemon says so.
+    // A torn log has no end, and the next daemon records that.
     let found = find(directory.path(), id).unwrap();
     assert!(matches!(whats(&found)[..], [What::Hold, What::Lost { .. }, What::Hold]), "{found:?}");
 }
 
 #[test]
-fn what_cannot_be_written_is_counted_and_told_of_later() {
+fn dropped_events_are_counted_and_reported_later() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("log");
-    fs::write(&path, "a file where the folder should be").unwrap();
+    fs::write(&path, "a file where the directory should be").unwrap();
     let tracker = Tracker::start(settings(&path), QueueId::from_u64(0));
     let id = id_of(SystemTime::now(), 0);
     for _ in 0..3 {
@@ -177,10 +177,10 @@ fn what_cannot_be_written_is_counted_and_told_of_later() {
     }
     until(|| tracker.status().unwrap().dropped == 3);
     let problem = tracker.status().unwrap().problem.unwrap();
-    assert!(problem.starts_with("cannot make the folder "), "{problem}");
+    assert!(problem.starts_with("cannot create the directory "), "{problem}");
 
     fs::remove_file(&path).unwrap();
-    // By itself, though nothing is told.
+    // The writer notices without a new event.
     until(|| tracker.status().unwrap().problem.is_none());
     tracker.tell(id, || QueueEvent::Ended);
     tracker.stop();
@@ -193,7 +193,7 @@ fn what_cannot_be_written_is_counted_and_told_of_later() {
 }
 
 #[test]
-fn a_disk_that_is_short_is_left_to_the_mail() {
+fn a_nearly_full_disk_is_reserved_for_mail() {
     let directory = TempDir::new().unwrap();
     let shared = shared(directory.path());
     let short = TrackingSettings { min_free_octets: u64::MAX, ..settings(directory.path()) };
@@ -209,7 +209,7 @@ fn a_disk_that_is_short_is_left_to_the_mail() {
     assert_eq!(files_in(directory.path()), [], "not even an empty file stays");
 }
 
-/// What a tracker and a writer share, the writer being the test's business.
+/// The state that a tracker and a writer share, for tests that run the writer.
 fn shared(path: &Path) -> (Arc<Shared>, mpsc::Receiver<Message>) {
     let (to_writer, messages) = mpsc::channel();
     let shared = Shared {
@@ -226,7 +226,7 @@ fn shared(path: &Path) -> (Arc<Shared>, mpsc::Receiver<Message>) {
 }
 
 #[test]
-fn who_tells_never_waits_and_what_is_too_much_is_dropped() {
+fn senders_of_events_never_wait_and_excess_events_are_dropped() {
     let directory = TempDir::new().unwrap();
     let (shared, messages) = shared(directory.path());
     let tracker = Tracker(Some(Arc::clone(&shared)));
@@ -238,7 +238,7 @@ fn who_tells_never_waits_and_what_is_too_much_is_dropped() {
     }
     assert!(shared.pending.load(Ordering::Relaxed) <= TRACKING_PENDING_OCTETS);
     assert_eq!(messages.try_iter().count(), told - 1);
-    // Once the writer is there again it says what is missing.
+    // A restarted writer reports the gap.
     let writer = TrackingWriter::new(
         settings(directory.path()),
         QueueId::from_u64(0),
@@ -256,7 +256,7 @@ fn who_tells_never_waits_and_what_is_too_much_is_dropped() {
 }
 
 #[test]
-fn a_log_that_is_off_is_not_even_asked() {
+fn a_log_that_is_off_builds_no_events() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("log");
     let off = TrackingSettings { enabled: false, ..settings(&path) };

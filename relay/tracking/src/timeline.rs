@@ -1,5 +1,5 @@
-//! How a trace is shown to people: a row for each thing that happened, in columns. What happened is
-//! in [`super::line`]; this module decides the words.
+//! Prints a trace for people: a row for each event, in columns. [`super::line`] has the events;
+//! this module has their words.
 
 use std::fmt::Write;
 
@@ -7,15 +7,15 @@ use crate::line::{DecisionLine, OutcomeGroup, ReceiveLine, RefusedLine, Tracking
 use relay_mail::queue_id::QueueId;
 use relay_queue::event::MessageStorage;
 
-/// The widest that a column becomes for the sake of alignment, in characters.
+/// The largest width of an aligned column, in characters.
 const WIDEST: usize = 48;
-/// Up to the milliseconds.
+/// Time up to the milliseconds.
 const MOMENT_CHARACTERS: usize = "2026-11-24T18:15:42.123".len();
 
-/// Time, event, what, reply, reason.
+/// Time, event, subject, reply, reason.
 type Row = [String; 5];
 
-/// The timeline of a message, a line for each row.
+/// The timeline of a message, one line for each row.
 pub fn text(id: QueueId, lines: &[TrackingLine]) -> String {
     let rows: Vec<_> = lines.iter().flat_map(|line| rows(id, line)).collect();
     let width = |column: usize| {
@@ -27,7 +27,7 @@ pub fn text(id: QueueId, lines: &[TrackingLine]) -> String {
     for row in &rows {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
-            // A String takes everything.
+            // Writing to a String cannot fail.
             let _ = write!(line, "{cell:width$}  ");
         }
         text.push_str(line.trim_end());
@@ -61,8 +61,8 @@ fn rows(id: QueueId, line: &TrackingLine) -> Vec<Row> {
         What::Retry => alone("RETRY", "by an administrator"),
         What::Damaged { because, set_aside } => {
             let kept = match set_aside {
-                Some(path) => format!("what is left of it: {path}"),
-                None => "nothing of it is left".to_owned(),
+                Some(path) => format!("remains: {path}"),
+                None => "nothing remains".to_owned(),
             };
             vec![event("DAMAGED", "left the queue undelivered".to_owned(), because, kept)]
         }
@@ -71,7 +71,7 @@ fn rows(id: QueueId, line: &TrackingLine) -> Vec<Row> {
         What::Abort(refused) => vec![refusal(&line.time, "ABORT", refused)],
         What::Suppressed { count, since } => {
             let what = format!("{count} refusals since {}", short(since));
-            vec![event("SUPPRESSED", what, "", "too many to be recorded one by one".to_owned())]
+            vec![event("SUPPRESSED", what, "", "too many for a record of each".to_owned())]
         }
         What::Lost { count, since, because, refusals } => {
             let count = count.map_or_else(|| "any".to_owned(), |count| count.to_string());
@@ -96,7 +96,7 @@ fn rows(id: QueueId, line: &TrackingLine) -> Vec<Row> {
     }
 }
 
-/// The session, what it was answered, and the message.
+/// The session, its decisions, and the message.
 fn reception(time: &str, received: &ReceiveLine) -> Vec<Row> {
     let from = format!("from {}", received.remote);
     let head = row([short(time), "RECEIVE".to_owned(), from, String::new(), session(received)]);
@@ -117,13 +117,13 @@ fn reception(time: &str, received: &ReceiveLine) -> Vec<Row> {
         MessageStorage::Database => "in the database",
         MessageStorage::File => "in a file",
     };
-    let answered = if received.answered { "" } else { "the queue took too long for an answer" };
+    let answered = if received.answered { "" } else { "the queue did not answer in time" };
     let what = format!("{} octets {kept}", received.size);
     rows.push(below(what, answered, received.checks.clone().unwrap_or_default()));
     rows
 }
 
-/// The session in a sentence.
+/// The session in one sentence.
 fn session(received: &ReceiveLine) -> String {
     let none = || "none".to_owned();
     let mut text = format!(
@@ -132,7 +132,7 @@ fn session(received: &ReceiveLine) -> String {
         received.range.clone().unwrap_or_else(none),
         received.decided_by
     );
-    // A String takes everything.
+    // Writing to a String cannot fail.
     let _ = match &received.why {
         Some(why) => write!(text, " ({why})"),
         None => Ok(()),
@@ -173,12 +173,12 @@ fn reason(decision: &DecisionLine) -> String {
     }
 }
 
-/// What became of some recipients at a next hop, or without one.
+/// The outcome of some recipients, with or without a next hop.
 fn attempt(time: &str, name: &str, tried: &OutcomeGroup) -> Row {
     let said = tried.reply.as_ref().or(tried.because.as_ref()).cloned().unwrap_or_default();
     let mut reason = String::new();
     if let Some(attempt) = tried.attempt {
-        // A String takes everything.
+        // Writing to a String cannot fail.
         let _ = write!(reason, "attempt {attempt}");
     }
     if let Some(to) = &tried.to {
@@ -197,7 +197,7 @@ fn attempt(time: &str, name: &str, tried: &OutcomeGroup) -> Row {
     row([short(time), name.to_owned(), recipients, said, reason])
 }
 
-/// What was refused or broken off, for whom, and by which rule.
+/// The refused request, its recipients, and the rule.
 fn refusal(time: &str, name: &str, refused: &RefusedLine) -> Row {
     let what = match (refused.command.as_deref(), &refused.sender) {
         (Some("CONNECT"), _) => "connection".to_owned(),
@@ -207,7 +207,7 @@ fn refusal(time: &str, name: &str, refused: &RefusedLine) -> Row {
     };
     let mut from = format!("{what}, from {}", refused.remote);
     if let Some(sender) = &refused.sender {
-        // A String takes everything.
+        // Writing to a String cannot fail.
         let _ = write!(from, " <{sender}>");
     }
     if !refused.recipients.is_empty() {
@@ -235,13 +235,13 @@ fn refusal(time: &str, name: &str, refused: &RefusedLine) -> Row {
     row([short(time), name.to_owned(), from, reply, reason])
 }
 
-/// Addresses, and how many more there are.
+/// The addresses, and the number of those left out.
 fn list(addresses: &[String], left_out: u64) -> String {
     let more = if left_out > 0 { format!(" and {left_out} more") } else { String::new() };
     format!("{}{more}", addresses.join(" "))
 }
 
-/// No terminal shall obey what a client or a next hop has said.
+/// The texts come from clients and next hops, and must not control the terminal.
 fn row(cells: Row) -> Row {
     let printable = |character: char| if character.is_control() { '?' } else { character };
     cells.map(|cell| cell.chars().map(printable).collect())

@@ -1,9 +1,9 @@
-//! The thread that writes the log: takes what has gathered, makes lines of it and writes them at
-//! once.
+//! The thread that writes the log: receives the waiting events, makes lines of them and writes them
+//! at once.
 //!
-//! Whatever keeps it from writing, a full disk or a folder that is not to be written to, it goes on
-//! taking events and drops them, and begins a new file as soon as that is possible again. The
-//! log's first line after a gap says how large the gap is.
+//! If it cannot write, for example because the disk is full or the directory is not writable, it
+//! continues to receive events and drops them, and begins a new file as soon as possible. The first
+//! line after a gap has the size of the gap.
 
 mod disk;
 mod marks;
@@ -35,26 +35,26 @@ pub(super) struct TrackingWriter {
     shared: Weak<Shared>,
     messages: Stream,
     refusals: Stream,
-    /// What the log says of itself before anything else.
+    /// Lines about the log itself, written before other lines.
     opening: Vec<u8>,
     budget: SourceLineBudget,
-    /// A new file begins later than this, in milliseconds since 1970.
+    /// A new file must begin later than this, in milliseconds since 1970.
     highest: u64,
-    /// Of the events that were dropped, those of which the log tells.
+    /// The number of dropped events that the log has reported.
     told: u64,
-    /// Since when events are dropped of which the log does not tell, and why.
+    /// The begin and the cause of a gap that the log has not reported.
     gap: Option<(SystemTime, String)>,
-    /// Up to when at least no event is missing.
+    /// No event is missing up to this time.
     complete: SystemTime,
-    /// When it is tried again to write; `None` while nothing keeps us from it.
+    /// The time of the next try to write; `None` if there is no problem.
     retry: Option<Instant>,
-    /// Of the refusals that were suppressed, those of which the log tells.
+    /// The number of suppressed refusals that the log has reported.
     told_suppressed: u64,
-    /// Since when those are suppressed of which it does not tell.
+    /// The time of the first suppressed refusal that it has not reported.
     suppressed_since: SystemTime,
-    /// When the log told of suppressed refusals last, or looked for them.
+    /// The time of the last report or check of suppressed refusals.
     summary: Instant,
-    /// When something was told last, or old files were looked for.
+    /// The time of the last event, or of the last removal of old files.
     busy: Instant,
 }
 
@@ -79,11 +79,11 @@ impl TrackingWriter {
         }
     }
 
-    /// Writes until it is told to stop, or nobody is left to tell it anything.
+    /// Writes until it is told to stop, or no sender of events is left.
     pub(super) fn run(mut self, messages: &Receiver<Message>) {
-        // As of the time from which events are told, which may be a moment ago.
+        // Begin with the time of the first events, which may be a moment ago.
         self.begin_log(self.complete);
-        // At once: what keeps it from being written shall show before there is something to write.
+        // Begin at once: a problem must show before the first event.
         self.write();
         loop {
             let tries_again = self.settings.enabled && self.gap.is_some();
@@ -107,7 +107,7 @@ impl TrackingWriter {
             };
             self.busy = Instant::now();
             if matches!(first, Message::Event(_)) {
-                // Whoever tells something meanwhile need not wake anybody.
+                // Senders of events in the meantime need not wake the thread.
                 thread::sleep(TRACKING_GATHER);
             }
             for message in std::iter::once(first).chain(messages.try_iter()) {
@@ -115,14 +115,14 @@ impl TrackingWriter {
                     Message::Event(event) => self.take(event),
                     Message::Settings(settings) => self.set(settings),
                     Message::Write(done) => {
-                        // Who asks wants to know of all refusals, also of those of this minute.
-                        self.tell_suppressed();
+                        // A search needs all refusals, also those of this minute.
+                        self.report_suppressed();
                         self.write();
-                        // Who asked may have given up waiting.
+                        // The sender may have stopped waiting.
                         let _ = done.send(());
                     }
                     Message::Stop(done) => {
-                        self.tell_suppressed();
+                        self.report_suppressed();
                         self.write();
                         self.end_log(false);
                         let _ = done.send(());
@@ -183,14 +183,14 @@ impl TrackingWriter {
         }
     }
 
-    /// Says now and then how many refusals are not in the log one by one.
+    /// Regularly reports the number of refusals without a record of their own.
     fn summarize(&mut self) {
         if self.summary.elapsed() >= TRACKING_SUMMARY {
-            self.tell_suppressed();
+            self.report_suppressed();
         }
     }
 
-    fn tell_suppressed(&mut self) {
+    fn report_suppressed(&mut self) {
         self.summary = Instant::now();
         let suppressed = self
             .shared
@@ -202,7 +202,7 @@ impl TrackingWriter {
             return;
         }
         self.told_suppressed = suppressed;
-        info!(count, since = moment(since), "refusals that were not recorded one by one");
+        info!(count, since = moment(since), "refusals without a record of their own");
         if self.settings.enabled && !self.waits() {
             let what = What::Suppressed { count, since: moment(since) };
             let line = TrackingLine { time: moment(SystemTime::now()), id: None, what };
@@ -220,7 +220,7 @@ impl TrackingWriter {
         if is_other {
             self.end_log(true);
         }
-        // What could not be written so far is told of in the new place.
+        // The new directory has the report of lines that could not be written.
         self.settings = settings;
         (self.messages.file, self.refusals.file) = (None, None);
         self.retry = None;
@@ -232,16 +232,16 @@ impl TrackingWriter {
         }
     }
 
-    /// Nothing has happened for a while.
+    /// No event has arrived for a while.
     fn idle(&mut self) {
         if self.gap.is_some() {
             return self.write();
         }
         if self.settings.enabled {
-            // The next event begins a new file, so that this one can grow old.
+            // The next event begins a new file, so that this one can expire.
             (self.messages.file, self.refusals.file) = (None, None);
             if let Err(error) = self.sweep(Series::Messages, 0) {
-                warn!(%error, "old files of the message tracking log stay");
+                warn!(%error, "cannot remove old files of the message tracking log");
             }
         }
     }
@@ -251,12 +251,12 @@ impl TrackingWriter {
         self.retry.is_some_and(|retry| retry > Instant::now())
     }
 
-    /// Writes what there is, after what has to be said about events that were dropped.
+    /// Writes the waiting lines, after the report of dropped events.
     fn write(&mut self) {
         let lost = self.dropped().saturating_sub(self.told);
         if lost > 0 && self.gap.is_none() && self.settings.enabled {
-            warn!("the message tracking log cannot keep up; events are dropped");
-            self.gap = Some((self.complete, "the log could not keep up".to_owned()));
+            warn!("the message tracking log is too slow; events are dropped");
+            self.gap = Some((self.complete, "the log was too slow".to_owned()));
             self.show_gap();
         }
         if lost == 0 {
@@ -268,8 +268,8 @@ impl TrackingWriter {
         if !self.settings.enabled || self.waits() || (is_empty && self.gap.is_none()) {
             return;
         }
-        self.leave_removed_files();
-        // Files that are removed meanwhile to make room are told of the next time.
+        self.close_removed_files();
+        // Files that are removed now to make room are reported the next time.
         let opening = std::mem::take(&mut self.opening);
         let mut batch = opening.clone();
         if let Some((since, because)) = self.gap.as_ref().filter(|_| lost > 0) {
@@ -278,7 +278,7 @@ impl TrackingWriter {
             let line = TrackingLine { time: moment(SystemTime::now()), id: None, what };
             batch.extend_from_slice(&encoded(&line));
         }
-        // What is said about the log itself is no event.
+        // A line about the log itself is not an event.
         let own = batch.len();
         batch.append(&mut self.messages.lines);
         let refusals = std::mem::take(&mut self.refusals.lines);
@@ -316,11 +316,11 @@ impl TrackingWriter {
         }
     }
 
-    /// Lets go of the file, without what is torn of it, and of what could not be written.
+    /// Closes the file, without its torn line, and drops the lines that could not be written.
     fn fail(&mut self, error: &WriteError, lines: u64) {
         let files = [self.messages.file.take(), self.refusals.file.take()];
         for open in files.into_iter().flatten() {
-            // What cannot be mended now is a torn line, which is passed over.
+            // If the torn line cannot be removed now, it stays and is skipped by searches.
             let _ = match open.size {
                 0 => fs::remove_file(&open.path),
                 size => open.file.set_len(size),
@@ -348,7 +348,7 @@ impl TrackingWriter {
         self.shared.upgrade().map_or(self.told, |shared| shared.dropped.load(Ordering::Relaxed))
     }
 
-    /// What `relay status` says from now on.
+    /// Sets the state for `relay status`.
     fn show(&self, problem: Option<String>) {
         if let Some(shared) = self.shared.upgrade() {
             let mut state = shared.state.lock();
@@ -366,8 +366,8 @@ impl TrackingWriter {
     }
 }
 
-/// Strings, numbers and maps with string keys: JSON has them all. What a terminal would act on stands
-/// in strings only, where JSON reads the escaped form as the same.
+/// Encodes strings, numbers and maps with string keys, all of which JSON can express. Control
+/// characters occur only in strings, where JSON allows the escaped form.
 fn encoded(line: &TrackingLine) -> Vec<u8> {
     let Ok(text) = serde_json::to_string(line) else { return Vec::new() };
     let mut octets = printable(&text).into_owned().into_bytes();

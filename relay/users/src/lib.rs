@@ -1,14 +1,12 @@
-//! Users of our own, who can prove with AUTH who they are.
+//! Users who can authenticate with AUTH.
 //!
-//! This module holds what is known of a user: its [`UserName`], a hash of its password
-//! ([`password`]), what SCRAM needs in its place ([`scram`]), and the addresses that it may send as
-//! ([`SendAs`]). `config` reads them from the users file, `relay passwd` changes that file. How
-//! a client proves to be a user is for `smtp::sasl`, what a user may do for
-//! `policy`.
+//! This module has the data of a user: its [`UserName`], a hash of its password ([`password`]),
+//! credentials for SCRAM ([`scram`]), and the addresses as which it may send ([`SendAs`]). `config`
+//! reads them from the users file, and `relay passwd` changes that file. `smtp::sasl` authenticates
+//! a client as a user, and `policy` decides the rights of a user.
 //!
-//! Who asks for a user that does not exist shall not learn it, neither from what we answer nor from
-//! how long it takes: [`Users::password_check`] and [`Users::scram_credentials`] answer for every
-//! name.
+//! A client must not learn whether a user exists, neither from a reply nor from its delay:
+//! [`Users::password_check`] and [`Users::scram_credentials`] return a value for every name.
 
 pub mod limits;
 pub mod password;
@@ -29,39 +27,39 @@ pub use send_as::{SendAs, SendAsError};
 /// One user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// What it is called.
+    /// The name.
     pub name: UserName,
-    /// What its password is compared with.
+    /// The hash of the password.
     pub password: PasswordHash,
-    /// What SCRAM-SHA-256 compares; a user without it cannot use that mechanism.
+    /// The credentials of SCRAM-SHA-256; without them the user cannot use the mechanism.
     pub scram: Option<ScramCredentials>,
-    /// The addresses that it may send as.
+    /// The addresses as which the user may send.
     pub send_as: Vec<SendAs>,
 }
 
-/// Every user.
+/// All users.
 #[derive(Clone, Debug)]
 pub struct Users {
     users: BTreeMap<UserName, Arc<User>>,
     secret: StoredSecret,
-    /// What the password of nobody is compared with: as costly as the costliest there is.
+    /// The hash that is compared if the user does not exist: as costly as the most costly hash.
     dummy: PasswordHash,
-    /// SCRAM iterations of nobody: those of the first user.
+    /// SCRAM iterations if the user does not exist: those of the first user.
     iterations: u32,
 }
 
-/// What the salts of nobody are made of, so that they are the same for each attempt and known to
-/// none. It stands in the users file.
+/// The key of dummy salts: with it, a name without a user has the same salt at each attempt, but no
+/// client can compute it. It is in the users file.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoredSecret(Box<[u8]>);
 
 impl Users {
-    /// These users. Of two with one name the later one holds.
+    /// A set of users. Of two users with one name, the later one counts.
     pub fn new(secret: StoredSecret, users: impl IntoIterator<Item = User>) -> Self {
         let users: BTreeMap<_, _> =
             users.into_iter().map(|user| (user.name.clone(), Arc::new(user))).collect();
         let costs = users.values().map(|user| user.password.cost());
-        let cost = costs.max_by_key(|cost| cost.time()).unwrap_or(Cost::of_new());
+        let cost = costs.max_by_key(|cost| cost.time()).unwrap_or(Cost::for_new_hash());
         let dummy = PasswordHash::dummy(cost);
         let iterations = users
             .values()
@@ -70,24 +68,24 @@ impl Users {
         Self { users, secret, dummy, iterations }
     }
 
-    /// The user of this name.
+    /// The user with this name.
     pub fn get(&self, name: &UserName) -> Option<&Arc<User>> {
         self.users.get(name)
     }
 
-    /// Every user, in the order of names.
+    /// All users, in the order of names.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<User>> {
         self.users.values()
     }
 
-    /// Can every user use SCRAM-SHA-256? A client that is offered a mechanism may well choose it,
-    /// so one that fails for some is not offered.
+    /// Can all users use SCRAM-SHA-256? If some cannot, the mechanism is not offered, because their
+    /// clients might choose it.
     pub fn all_have_scram(&self) -> bool {
         !self.users.is_empty() && self.users.values().all(|user| user.scram.is_some())
     }
 
-    /// Do all comparisons take as long as each other, and all SCRAM exchanges look alike?
-    pub fn cost_alike(&self) -> bool {
+    /// Do all comparisons have equal cost, and do all SCRAM exchanges look alike?
+    pub fn have_equal_cost(&self) -> bool {
         self.users.values().all(|user| {
             let scram = user.scram.as_ref();
             user.password.cost() == self.dummy.cost()
@@ -95,14 +93,15 @@ impl Users {
         })
     }
 
-    /// The comparison of a password with a user's. Without a user it takes as long, and fails.
+    /// The comparison of a password with a user's hash. Without a user, the comparison costs the
+    /// same and fails.
     pub fn password_check(&self, user: Option<&User>, password: Password) -> PasswordCheck {
         let hash = user.map_or(&self.dummy, |user| &user.password);
         PasswordCheck::new(hash.clone(), password)
     }
 
-    /// What SCRAM compares for this name. Where there is no such user, or one that cannot use the
-    /// mechanism, it is what nobody can prove to know.
+    /// The SCRAM credentials of this name. If there is no user, or the user cannot use the
+    /// mechanism, the credentials fit no proof.
     pub fn scram_credentials(&self, name: &str) -> (Option<&Arc<User>>, ScramCredentials) {
         let user = name.parse().ok().and_then(|name| self.get(&name));
         match user.and_then(|user| user.scram.clone()) {
@@ -113,7 +112,7 @@ impl Users {
 
     fn dummy_credentials(&self, name: &str) -> ScramCredentials {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &self.secret.0);
-        // Names that would be the same user's have the same salt here too.
+        // Spellings of one user's name must have the same salt here too.
         let name = match name.parse() {
             Ok(name) => UserName::to_string(&name),
             Err(_) => name.to_owned(),
@@ -123,7 +122,7 @@ impl Users {
     }
 }
 
-/// No user, for a configuration without a users file: nobody can authenticate then.
+/// No users, for a configuration without a users file: no client can authenticate.
 impl Default for Users {
     fn default() -> Self {
         Self::new(StoredSecret(Box::default()), [])
@@ -134,17 +133,17 @@ impl StoredSecret {
     /// The secret of a new users file.
     ///
     /// # Errors
-    /// The system has no random numbers.
+    /// The system returned no random numbers.
     pub fn random() -> Result<Self, ring::error::Unspecified> {
         Ok(Self(Box::new(password::random::<{ limits::SECRET_OCTETS }>()?)))
     }
 
-    /// A secret as it stands in the file, decoded. `None`: too short to be one.
+    /// A decoded secret of the file. `None`: it is too short.
     pub fn new(octets: Vec<u8>) -> Option<Self> {
         (octets.len() >= limits::SECRET_OCTETS).then(|| Self(octets.into()))
     }
 
-    /// The octets, for the file.
+    /// The octets, to be written to the file.
     pub fn octets(&self) -> &[u8] {
         &self.0
     }
@@ -173,24 +172,24 @@ mod tests {
     }
 
     #[test]
-    fn nobody_costs_as_much_as_the_costliest_user() {
+    fn an_unknown_user_costs_as_much_as_the_costliest_user() {
         let users = users();
         let costliest = users.get(&"costly".parse().unwrap()).unwrap();
         assert_eq!(users.dummy.cost(), costliest.password.cost());
         assert_eq!(users.password_check(None, Password::new("a").unwrap()).perform(), Ok(false));
-        assert_eq!(Users::default().dummy.cost(), Cost::of_new());
-        assert!(!users.cost_alike());
+        assert_eq!(Users::default().dummy.cost(), Cost::for_new_hash());
+        assert!(!users.have_equal_cost());
     }
 
     #[test]
-    fn nobody_has_credentials_that_stay() {
+    fn an_unknown_user_has_stable_credentials() {
         let users = users();
-        let (nobody, first) = users.scram_credentials("Nobody");
-        assert!(nobody.is_none());
-        assert_eq!(first, users.scram_credentials("nobody").1);
+        let (unknown, first) = users.scram_credentials("Unknown");
+        assert!(unknown.is_none());
+        assert_eq!(first, users.scram_credentials("unknown").1);
         assert_ne!(first.salt, users.scram_credentials("other").1.salt);
-        let (somebody, real) = users.scram_credentials("CHEAP");
-        assert_eq!(somebody.unwrap().name.as_str(), "cheap");
+        let (known, real) = users.scram_credentials("CHEAP");
+        assert_eq!(known.unwrap().name.as_str(), "cheap");
         assert_eq!((first.salt.len(), first.iterations), (real.salt.len(), real.iterations));
     }
 }

@@ -1,7 +1,7 @@
-//! Passwords and what is kept of them: an Argon2id hash in the PHC string format.
+//! Passwords and their hashes: Argon2id in the PHC string format.
 //!
-//! To compare takes tens of milliseconds and megabytes, on purpose. So it is an inquiry
-//! (`policy::Inquiry`), performed where that does not keep sessions waiting.
+//! A comparison needs tens of milliseconds and megabytes, on purpose. So it is an inquiry
+//! (`policy::Inquiry`), which does not block other sessions.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,18 +14,18 @@ use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use ring::rand::{SecureRandom, SystemRandom};
 
-/// What a client gave as its password, prepared with SASLprep (RFC 4013). It shows in no log.
+/// A password of a client, prepared with SASLprep (RFC 4013). It is never logged.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(Box<str>);
 
-/// What is kept of a password.
+/// The hash of a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PasswordHash {
     phc: Arc<str>,
     cost: Cost,
 }
 
-/// What a comparison takes.
+/// The cost of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cost {
     memory_kibibytes: u32,
@@ -33,7 +33,7 @@ pub(crate) struct Cost {
     lanes: u32,
 }
 
-/// A password that is still to be compared.
+/// A password that has not been compared yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PasswordCheck {
     hash: PasswordHash,
@@ -43,36 +43,36 @@ pub struct PasswordCheck {
 /// Why a text cannot be a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordError {
-    /// Nothing is left of it.
+    /// The prepared text is empty.
     #[error("the password is empty")]
     Empty,
-    /// It holds what SASLprep prohibits.
-    #[error("the password holds a character that is not allowed in one")]
+    /// The text contains a character that SASLprep prohibits.
+    #[error("the password has a character that is not allowed")]
     Prohibited,
 }
 
-/// Why a text is not a hash that we compare with.
+/// Why a text cannot be used as a hash.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HashError {
-    /// It is not in the PHC string format, or not whole.
+    /// The text is not in the PHC string format, or incomplete.
     #[error("it is not a hash in the PHC string format: {0}")]
     Format(String),
-    /// It is a hash of another kind.
+    /// The hash has another algorithm.
     #[error("it is a hash of {0}, not of argon2id")]
     OtherKind(String),
-    /// It takes more memory than we give.
-    #[error("it takes {0} KiB of memory, more than {PASSWORD_MEMORY_MOST}")]
+    /// The hash needs more memory than allowed.
+    #[error("it needs {0} KiB of memory, more than {PASSWORD_MEMORY_MOST}")]
     TooCostly(u32),
-    /// A new hash cannot be made.
-    #[error("it cannot be made: {0}")]
+    /// A new hash cannot be computed.
+    #[error("it cannot be computed: {0}")]
     NotMade(String),
 }
 
 impl Password {
-    /// A password as a client gives it.
+    /// A password of a client.
     ///
     /// # Errors
-    /// It is empty, or holds what SASLprep prohibits.
+    /// It is empty, or contains a character that SASLprep prohibits.
     pub fn new(text: &str) -> Result<Self, PasswordError> {
         let prepared = stringprep::saslprep(text).map_err(|_| PasswordError::Prohibited)?;
         if prepared.is_empty() {
@@ -81,8 +81,8 @@ impl Password {
         Ok(Self(prepared.into()))
     }
 
-    /// In place of what can be no password, to be compared as if it were one. It is nobody's:
-    /// [`Password::new`] does not make it.
+    /// Replaces a text that cannot be a password, so that the comparison costs the same. No user
+    /// has it, because [`Password::new`] never returns it.
     pub fn dummy() -> Self {
         Self(Box::default())
     }
@@ -94,10 +94,10 @@ impl Password {
 }
 
 impl PasswordHash {
-    /// A hash as it stands in the users file.
+    /// A hash of the users file.
     ///
     /// # Errors
-    /// It is not an Argon2id hash, or one that costs too much.
+    /// It is not an Argon2id hash, or costs too much.
     pub fn parse(text: &str) -> Result<Self, HashError> {
         let format = |error: &dyn fmt::Display| HashError::Format(error.to_string());
         let phc = Phc::new(text).map_err(|error| format(&error))?;
@@ -122,12 +122,12 @@ impl PasswordHash {
     /// The hash of a password, with a new salt.
     ///
     /// # Errors
-    /// The system has no random numbers or no memory.
+    /// The system returned no random numbers or no memory.
     pub fn make(password: &Password) -> Result<Self, HashError> {
         Self::make_with(&password.0, PASSWORD_MEMORY_KIBIBYTES, PASSWORD_PASSES)
     }
 
-    /// The same at another cost: memory in KiB, and passes over it.
+    /// The same with another cost: memory in KiB, and passes.
     pub fn make_with(password: &str, memory: u32, passes: u32) -> Result<Self, HashError> {
         let failed = |error: &dyn fmt::Display| HashError::NotMade(error.to_string());
         let params = Params::new(memory, passes, 1, None).map_err(|error| failed(&error))?;
@@ -145,12 +145,12 @@ impl PasswordHash {
         &self.phc
     }
 
-    /// What a comparison with it takes.
+    /// The cost of a comparison with this hash.
     pub(crate) const fn cost(&self) -> Cost {
         self.cost
     }
 
-    /// A hash that no password has, to compare with where there is no user.
+    /// A hash without a password, which is compared if there is no user.
     pub(crate) fn dummy(cost: Cost) -> Self {
         let Cost { memory_kibibytes, passes, lanes } = cost;
         let phc = format!(
@@ -162,13 +162,13 @@ impl PasswordHash {
 }
 
 impl Cost {
-    /// Of a new hash.
-    pub(crate) const fn of_new() -> Self {
+    /// The cost of a new hash.
+    pub(crate) const fn for_new_hash() -> Self {
         let (memory_kibibytes, passes) = (PASSWORD_MEMORY_KIBIBYTES, PASSWORD_PASSES);
         Self { memory_kibibytes, passes, lanes: 1 }
     }
 
-    /// How long it takes, in no unit.
+    /// The duration, without a unit.
     pub(crate) fn time(self) -> u64 {
         u64::from(self.memory_kibibytes) * u64::from(self.passes)
     }
@@ -180,7 +180,7 @@ pub enum PasswordCheckError {
     /// The hash is not in the PHC string format.
     #[error("{0}")]
     Hash(argon2::password_hash::phc::Error),
-    /// Argon2 failed, for lack of memory for example.
+    /// Argon2 failed, for example for lack of memory.
     #[error("{0}")]
     Computation(argon2::password_hash::Error),
 }
@@ -190,7 +190,7 @@ impl PasswordCheck {
         Self { hash, password }
     }
 
-    /// Is it the right password? Tens of milliseconds, and the memory that the hash names.
+    /// Is the password right? Needs tens of milliseconds, and the memory of the hash.
     ///
     /// # Errors
     /// The hash cannot be read or computed.
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_known_again() {
+    fn a_password_matches_its_own_hash() {
         let hash = PasswordHash::make_with("correct horse", 64, 1).unwrap();
         assert!(hash.as_str().starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{hash:?}");
         assert_eq!(check(&hash, "correct horse"), Ok(true));
@@ -237,7 +237,7 @@ mod tests {
 
     /// Made with the reference implementation: `echo -n password | argon2 somesalt -id -t 2 -m 16`.
     #[test]
-    fn hashes_of_others_are_understood() {
+    fn hashes_of_other_programs_are_accepted() {
         let hash = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$\
                     CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
         let hash = PasswordHash::parse(hash).unwrap();
@@ -246,25 +246,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_hash() {
+    fn texts_that_are_no_hash() {
         let error = |text| PasswordHash::parse(text).unwrap_err().to_string();
         assert!(error("secret").starts_with("it is not a hash in the PHC string format"));
         let other = "$argon2i$v=19$m=64,t=1,p=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAAAAAA";
         assert_eq!(error(other), "it is a hash of argon2i, not of argon2id");
         let costly = "$argon2id$v=19$m=4194304,t=1,p=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAAAAAA";
-        assert!(error(costly).starts_with("it takes 4194304 KiB of memory"));
+        assert!(error(costly).starts_with("it needs 4194304 KiB of memory"));
         assert!(error("$argon2id$v=19$m=64,t=1,p=1").ends_with("salt and hash are missing"));
     }
 
     #[test]
-    fn nobody_has_a_hash_that_is_one() {
-        let nobody = PasswordHash::dummy(Cost::of_new());
-        assert_eq!(PasswordHash::parse(nobody.as_str()), Ok(nobody.clone()));
-        assert_eq!(check(&nobody, "a"), Ok(false));
+    fn the_dummy_hash_is_well_formed_and_matches_no_password() {
+        let dummy = PasswordHash::dummy(Cost::for_new_hash());
+        assert_eq!(PasswordHash::parse(dummy.as_str()), Ok(dummy.clone()));
+        assert_eq!(check(&dummy, "a"), Ok(false));
     }
 
     #[test]
-    fn what_is_no_password() {
+    fn texts_that_are_no_password() {
         assert_eq!(Password::new(""), Err(PasswordError::Empty));
         assert_eq!(Password::new("a\0b"), Err(PasswordError::Prohibited));
         let password = Password::new("secret").unwrap();

@@ -1,7 +1,7 @@
-//! What is kept for SCRAM-SHA-256 (RFC 5802, RFC 7677), and the arithmetic with it.
+//! The stored credentials of SCRAM-SHA-256 (RFC 5802, RFC 7677), and their computation.
 //!
-//! Neither the password nor what a client must prove to know can be computed from it, except by
-//! guessing. It is written as PostgreSQL and others write it:
+//! Neither the password nor the proof of a client can be computed from them, except by guessing.
+//! The form is that of PostgreSQL and other programs:
 //! `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>`, each part in base64.
 
 use std::fmt;
@@ -15,7 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use ring::{digest, hmac, pbkdf2};
 use subtle::ConstantTimeEq as _;
 
-/// Octets of a SHA-256.
+/// Octets of a SHA-256 digest.
 pub const DIGEST_OCTETS: usize = 32;
 
 /// The credentials of one user.
@@ -32,10 +32,10 @@ pub struct ScramCredentials {
 /// The text is not in the form above, or its numbers are out of bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScramError {
-    /// Not the form.
+    /// The text has another form.
     #[error("it is not of the form SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey")]
     Form,
-    /// Too few for RFC 7677, or more than clients bear.
+    /// Too few iterations for RFC 7677, or more than clients accept.
     #[error("the iterations are not from {SCRAM_ITERATIONS_LEAST} to {SCRAM_ITERATIONS_MOST}")]
     Iterations,
 }
@@ -44,7 +44,7 @@ impl ScramCredentials {
     /// The credentials for a password that SASLprep has prepared, with a new salt.
     ///
     /// # Errors
-    /// The system has no random numbers.
+    /// The system returned no random numbers.
     pub fn make(password: &str, iterations: u32) -> Result<Self, HashError> {
         let salt: [u8; SALT_OCTETS] =
             random().map_err(|error| HashError::NotMade(error.to_string()))?;
@@ -62,7 +62,7 @@ impl ScramCredentials {
         Self { iterations, salt, stored_key, server_key }
     }
 
-    /// Credentials with a salt of these octets, cut to the usual length, that no proof fits.
+    /// Credentials that fit no proof, with a salt of these octets, cut to the usual length.
     pub(super) fn dummy(iterations: u32, salt: &[u8]) -> Self {
         let salt = salt[..SALT_OCTETS.min(salt.len())].into();
         let iterations = NonZeroU32::new(iterations).unwrap_or(NonZeroU32::MIN);
@@ -70,7 +70,7 @@ impl ScramCredentials {
         Self { iterations, salt, stored_key: keys, server_key: keys }
     }
 
-    /// Does this ClientProof go with this AuthMessage? RFC 5802 section 3.
+    /// Does this ClientProof match this AuthMessage? RFC 5802 section 3.
     pub fn accepts(&self, auth_message: &[u8], proof: &[u8; DIGEST_OCTETS]) -> bool {
         let mut client_key = sign(&self.stored_key, auth_message);
         client_key.iter_mut().zip(proof).for_each(|(octet, proof)| *octet ^= proof);
@@ -120,7 +120,7 @@ impl FromStr for ScramCredentials {
     }
 }
 
-/// As the users file has it.
+/// In the form of the users file.
 impl fmt::Display for ScramCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { iterations, salt, stored_key, server_key } = self;
@@ -130,7 +130,7 @@ impl fmt::Display for ScramCredentials {
     }
 }
 
-/// Who has the keys can guess.
+/// Not printed, because the keys allow guessing.
 impl fmt::Debug for ScramCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ScramCredentials({} iterations)", self.iterations)
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_in_the_form() {
+    fn texts_in_another_form() {
         let parse = |text: &str| text.parse::<ScramCredentials>().map(drop);
         let key = STANDARD.encode([0; 32]);
         for text in [

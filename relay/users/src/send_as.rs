@@ -1,4 +1,4 @@
-//! The addresses that a user may send as.
+//! The addresses as which a user may send.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,19 +8,19 @@ use relay_mail::path::{AddressError, Domain, DomainError, Mailbox, ReversePath};
 /// One entry of `send_as`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SendAs {
-    /// This address. Local parts are compared without regard to case, as Exchange does.
+    /// This address. Local parts are compared without regard to case, as in Exchange.
     Address(Mailbox),
     /// Every address of this domain, as in `@contoso.example`; with its subdomains, as in
     /// `@*.contoso.example`.
     Domain {
         /// The domain.
         domain: Domain,
-        /// Those below it as well.
+        /// Does the entry include subdomains?
         with_subdomains: bool,
     },
 }
 
-/// Why a text is no entry.
+/// Why a text is not an entry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SendAsError {
     /// Neither `local@domain` nor `@domain`.
@@ -28,24 +28,24 @@ pub enum SendAsError {
     Address {
         /// The text.
         text: String,
-        /// What is wrong with it.
+        /// The problem.
         why: AddressError,
     },
-    /// A `*` that stands for a part of the local part: no address would ever match it.
-    #[error("`{0}` is a pattern of local parts, and only whole domains can be given")]
+    /// A `*` as a part of the local part: no address would ever match.
+    #[error("`{0}` is a pattern of local parts; only *@domain is allowed")]
     Pattern(String),
-    /// The part after the `@` is no domain.
-    #[error("`{text}` names no domain: {why}")]
+    /// The part after the `@` is not a domain.
+    #[error("`{text}` has no valid domain: {why}")]
     Domain {
         /// The text.
         text: String,
-        /// What is wrong with it.
+        /// The problem.
         why: DomainError,
     },
 }
 
 impl SendAs {
-    /// Does it cover this address?
+    /// Does the entry cover this address?
     pub fn covers(&self, mailbox: &Mailbox) -> bool {
         match self {
             Self::Address(own) => {
@@ -63,7 +63,7 @@ impl FromStr for SendAs {
     type Err = SendAsError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // `*@contoso.example` is how others write `@contoso.example`.
+        // Other programs write `*@contoso.example` for `@contoso.example`.
         if let Some(name) = text.strip_prefix("*@").or_else(|| text.strip_prefix('@')) {
             let (name, with_subdomains) = match name.strip_prefix("*.") {
                 Some(name) => (name, true),
@@ -84,12 +84,13 @@ impl FromStr for SendAs {
     }
 }
 
-/// An address may have a `*` in its local part, which is rare; unquoted it is meant as a pattern.
+/// An address may have a `*` in its local part, but rarely; without quotes it is probably meant as
+/// a pattern.
 fn is_pattern(local_part: &str) -> bool {
     local_part.contains('*') && !local_part.starts_with('"')
 }
 
-/// As the users file has it.
+/// In the form of the users file.
 impl fmt::Display for SendAs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_entry() {
+    fn texts_that_are_no_entry() {
         for text in ["sales-*@contoso.example", "**@contoso.example", "*.x@contoso.example", "*@*"]
         {
             assert!(text.parse::<SendAs>().is_err(), "{text}");

@@ -157,7 +157,7 @@ impl Host {
         // A level falls by one at a time.
         for _ in 0..2 {
             let values = [Some(disk), None, None, None];
-            self.server.back_pressure().take(Readings { values, refusal: refusal.clone() });
+            self.server.back_pressure().update(Readings { values, refusal: refusal.clone() });
         }
     }
 

@@ -1,20 +1,20 @@
-//! What the table refuses, in the administrator's words.
+//! The conflicts of the table, in terms of the configuration.
 
 use std::net::Ipv6Addr;
 
-use crate::connector::place;
+use crate::connector::error_location;
 use crate::document::{Document, Wrong};
 use relay_connector::limits::{BINDINGS, TABLE_BLOCKS};
 use relay_connector::table::{Conflict, RangeAt};
 use relay_connector::{Connector, Range};
 
-/// A range and whose it is.
+/// A range and its connector.
 struct Named<'c> {
     connector: &'c Connector,
     range: &'c Range,
 }
 
-/// Notes a conflict at the later of its two lines; the earlier one is named in it.
+/// Notes a conflict at the later of its two lines; the text names the earlier line.
 pub(crate) fn refuse(document: &Document<'_>, connectors: &[Connector], conflict: Conflict) {
     let (pair, binding) = match conflict {
         Conflict::TooManyBindings { count } => {
@@ -25,9 +25,9 @@ pub(crate) fn refuse(document: &Document<'_>, connectors: &[Connector], conflict
         }
         Conflict::TooManyBlocks { binding } => {
             let problem = format!(
-                "the ranges take more than {TABLE_BLOCKS} prefixes, counted up to {binding}"
+                "the ranges need more than {TABLE_BLOCKS} prefixes, counted up to {binding}"
             );
-            let mend = "write ranges that begin and end on prefixes, or fewer of them";
+            let mend = "write ranges that begin and end on prefixes, or fewer ranges";
             document.refuse(1, "", "remote_ip_ranges", Wrong::new(problem, mend));
             return;
         }
@@ -44,7 +44,7 @@ pub(crate) fn refuse(document: &Document<'_>, connectors: &[Connector], conflict
     let whose = if same_connector {
         format!("line {}", earlier.range.line)
     } else {
-        format!("{}, line {}", place(&earlier.connector.name), earlier.range.line)
+        format!("{}, line {}", error_location(&earlier.connector.name), earlier.range.line)
     };
     let (range, other) = (later.range, earlier.range);
     let wrong = match (conflict, same_connector) {
@@ -59,7 +59,7 @@ pub(crate) fn refuse(document: &Document<'_>, connectors: &[Connector], conflict
         (_, true) => Wrong::new(
             format!("{range} overlaps {other} ({whose}), and neither contains the other"),
             format!(
-                "write {} in place of the two",
+                "write {} instead of both",
                 between(range.low().min(other.low()), range.high().max(other.high()))
             ),
         ),
@@ -68,12 +68,12 @@ pub(crate) fn refuse(document: &Document<'_>, connectors: &[Connector], conflict
                 "{range} on {binding} overlaps {other} ({whose}), and neither contains the other"
             ),
             format!(
-                "take {} out of one of them, or let one contain the other",
+                "remove {} from one of them, or let one contain the other",
                 between(range.low().max(other.low()), range.high().min(other.high()))
             ),
         ),
     };
-    document.refuse(range.line, &place(&later.connector.name), "remote_ip_ranges", wrong);
+    document.refuse(range.line, &error_location(&later.connector.name), "remote_ip_ranges", wrong);
 }
 
 fn named(connectors: &[Connector], at: RangeAt) -> Option<Named<'_>> {

@@ -1,5 +1,5 @@
 //! `tls_certificate_name`, `tls_minimum_version`, `implicit_tls_bindings`, `domain_secure_enabled`
-//! and `require_tls`, and what they demand of one another and of the mechanisms.
+//! and `require_tls`, and their dependencies on each other and on the mechanisms.
 
 use crate::document::{Section, Value, Wrong};
 use crate::tls::Tls;
@@ -7,8 +7,8 @@ use crate::value::{boolean, one_of, parsed, text, unknown_word};
 use relay_connector::binding::BindingError;
 use relay_connector::{AuthMechanism, Binding, CertificateName, ConnectorTls, TlsVersion};
 
-/// Reads how a connector encrypts. Whether it may encrypt at all is for [`check`] to say, once its
-/// mechanisms are known.
+/// Reads the encryption of a connector. [`check`] decides whether the connector can encrypt at all,
+/// when its mechanisms are known.
 pub(super) fn read(section: &mut Section<'_, '_>, tls: &Tls) -> ConnectorTls {
     let default = tls.certificates.contains_key(&CertificateName::Default);
     let named = section.take("tls_certificate_name", |value| certificate(value, tls));
@@ -25,8 +25,8 @@ fn certificate(value: Value<'_>, tls: &Tls) -> Result<CertificateName, Wrong> {
     let name = text(value)?;
     if name.starts_with("<I>") {
         return Err(Wrong::new(
-            "picks from a Windows store by issuer and subject",
-            "write the name of a [[certificate]] that names the files",
+            "selects from a Windows store by issuer and subject",
+            "write the name of a [[certificate]], which has the files",
         ));
     }
     let known = tls.certificates.keys().filter_map(|known| match known {
@@ -38,7 +38,7 @@ fn certificate(value: Value<'_>, tls: &Tls) -> Result<CertificateName, Wrong> {
         return Ok(CertificateName::Named(name));
     }
     if known.is_empty() {
-        let problem = format!("`{name}` is not there: there is no [[certificate]]");
+        let problem = format!("`{name}` is unknown: the configuration has no [[certificate]]");
         return Err(Wrong::new(problem, "write [[certificate]] with name, certificate and key"));
     }
     Err(unknown_word(&name, &known))
@@ -50,14 +50,14 @@ fn implicit_bindings(section: &mut Section<'_, '_>) -> Vec<Binding> {
         section.take_list("implicit_tls_bindings", parsed(BindingError::mend));
     for (index, binding) in bindings.iter().enumerate() {
         if bindings[..index].contains(binding) {
-            let wrong = Wrong::new(format!("{binding} stands twice"), "remove one of them");
+            let wrong = Wrong::new(format!("{binding} is listed twice"), "remove one of them");
             section.refuse(line, "implicit_tls_bindings", wrong);
         }
     }
     bindings
 }
 
-/// Refuses what contradicts the mechanisms, and reads `require_tls`.
+/// Refuses contradictions to the mechanisms, and reads `require_tls`.
 pub(super) fn check(
     section: &mut Section<'_, '_>,
     encryption: &ConnectorTls,
@@ -77,12 +77,13 @@ pub(super) fn check(
         let (line, key) = (lines.domain_secure, "domain_secure_enabled");
         needs_tls(section, line, key, encryption, mechanism);
         if mechanism.external_authoritative {
-            let problem = "contradicts ExternalAuthoritative, where nobody has to prove anything";
+            let problem =
+                "contradicts ExternalAuthoritative, which trusts clients without authentication";
             section.refuse(line, key, Wrong::new(problem, "remove one of the two"));
         }
         if tls.partners.is_none() {
             let mend = "write [partners] with ca and tls_receive_domain_secure_list";
-            section.refuse(line, key, Wrong::new("needs to know who is a partner", mend));
+            section.refuse(line, key, Wrong::new("needs a list of partners", mend));
         }
     }
     if mechanism.exchange_server {
@@ -92,14 +93,14 @@ pub(super) fn check(
             section.refuse(line, key, wrong);
         };
         if !mechanism.tls {
-            refuse("needs Tls: a server shows its certificate there", "add Tls");
+            refuse("needs Tls, in which a server shows its certificate", "add Tls");
         } else if encryption.certificate.is_none() {
             let mend = "name certificate and key in [tls], or remove ExchangeServer";
-            refuse("needs a certificate of our own as well", mend);
+            refuse("needs a certificate of this host too", mend);
         }
         if tls.fleet.is_none() {
             let mend = "write [fleet] with ca and names, or remove ExchangeServer";
-            refuse("needs to know which servers are ours", mend);
+            refuse("needs a list of our servers", mend);
         }
     }
     for (line, key) in [
@@ -116,7 +117,7 @@ pub(super) fn check(
     require_tls
 }
 
-/// Where keys stood that have been taken.
+/// The lines of keys that were read.
 #[derive(Clone, Copy)]
 pub(super) struct Lines {
     implicit_bindings: u32,
@@ -128,7 +129,7 @@ pub(super) struct Lines {
 
 impl Lines {
     pub(super) fn of(section: &Section<'_, '_>) -> Self {
-        let line = |key| section.has(key).then(|| section.line_of(key));
+        let line = |key| section.has_key(key).then(|| section.line_of(key));
         Self {
             implicit_bindings: section.line_of("implicit_tls_bindings"),
             certificate: line("tls_certificate_name"),
@@ -139,7 +140,7 @@ impl Lines {
     }
 }
 
-/// A key that would shut everybody out without Tls or a certificate.
+/// Refuses a key that no client could satisfy without Tls or a certificate.
 fn needs_tls(
     section: &Section<'_, '_>,
     line: u32,
@@ -152,6 +153,6 @@ fn needs_tls(
         section.refuse(line, key, Wrong::new("needs Tls in auth_mechanism", mend));
     } else if encryption.certificate.is_none() {
         let mend = format!("name certificate and key in [tls], or remove {key}");
-        section.refuse(line, key, Wrong::new("needs a certificate: nobody could send", mend));
+        section.refuse(line, key, Wrong::new("needs a certificate: no client could send", mend));
     }
 }

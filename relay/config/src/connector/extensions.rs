@@ -4,8 +4,8 @@ use crate::document::{Section, Wrong};
 use crate::value::{boolean, one_of};
 use relay_connector::{Extensions, SizeEnabled};
 
-/// Reads the switches. One that depends on another is off with it, and refused where the text says
-/// that it is on.
+/// Reads the switches. If a required extension is off, the dependent extension is off too, and
+/// refused if the text turns it on.
 pub(super) fn read(section: &mut Section<'_, '_>) -> Extensions {
     let default = Extensions::default();
     let sizes = one_of(&[
@@ -23,7 +23,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Extensions {
         ),
         eight_bit_mime_enabled,
         chunking_enabled,
-        // RFC 3030 section 3: what may be binary can come by BDAT only.
+        // RFC 3030 section 3: BINARYMIME requires BDAT.
         binary_mime_enabled: dependent(
             section,
             "binary_mime_enabled",
@@ -31,7 +31,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Extensions {
             chunking_enabled,
         ),
         enhanced_status_codes_enabled: switch(section, "enhanced_status_codes_enabled"),
-        // RFC 6531 section 3.1: whoever offers SMTPUTF8 offers 8BITMIME.
+        // RFC 6531 section 3.1: a server with SMTPUTF8 must offer 8BITMIME.
         smtp_utf8_enabled: dependent(
             section,
             "smtp_utf8_enabled",

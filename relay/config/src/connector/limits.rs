@@ -10,13 +10,13 @@ use relay_connector::{Limits, MessageRateSource, RejectRecipientDomains};
 
 use crate::limits;
 
-/// The bounds are Exchange's, and so is which keys know `unlimited`.
+/// Exchange decides the bounds, and which keys accept `unlimited`.
 pub(super) fn read(section: &mut Section<'_, '_>) -> Limits {
     let default = Limits::default();
     let all = i32::MAX.unsigned_abs();
     let most = u64::from(all);
     let percentage_line = section.line_of(PERCENTAGE);
-    let has_percentage = section.has(PERCENTAGE);
+    let has_percentage = section.has_key(PERCENTAGE);
     let (message_rate_limit, message_rate_source) = message_rate(section);
     let limits = Limits {
         max_message_size: section
@@ -101,7 +101,7 @@ fn message_rate(section: &mut Section<'_, '_>) -> (Option<u32>, MessageRateSourc
     (limit, source.unwrap_or_default())
 }
 
-/// All three are off unless they are switched on, as in Exchange.
+/// As in Exchange, all three are off unless they are switched on.
 pub(super) fn reject_recipient_domains(section: &mut Section<'_, '_>) -> RejectRecipientDomains {
     let mut is_on = |key| section.take(key, boolean).unwrap_or(false);
     RejectRecipientDomains {
@@ -111,7 +111,7 @@ pub(super) fn reject_recipient_domains(section: &mut Section<'_, '_>) -> RejectR
     }
 }
 
-/// Both timeouts; of two, the inactivity timeout is the shorter, as in Exchange.
+/// Reads both timeouts. As in Exchange, the inactivity timeout must be the shorter one.
 fn timeouts(section: &mut Section<'_, '_>) -> Limits {
     let default = Limits::default();
     let any_time = || duration(Duration::from_secs(1)..=Duration::from_hours(24));

@@ -1,9 +1,9 @@
-//! `auth_mechanism`, `permission_groups`, `grants` and `denies`: who may do what.
+//! `auth_mechanism`, `permission_groups`, `grants` and `denies`: the rights of clients.
 //!
-//! Mechanisms that this version cannot give effect to are refused, not ignored. What is only
-//! without effect in one place, such as AnonymousUsers beside ExternalAuthoritative, is legal and
-//! warned about; so are rights that no relay can give effect to, since they come with the output of
-//! `Get-ADPermission`.
+//! Mechanisms that this version does not support are refused, not ignored. Settings without effect
+//! on a particular connector, such as AnonymousUsers beside ExternalAuthoritative, are legal and
+//! cause a warning. The same holds for rights without effect on a relay, because they are in the
+//! output of `Get-ADPermission`.
 
 use crate::document::{Section, Value, Wrong};
 use crate::value::{text, unknown_word};
@@ -32,14 +32,14 @@ enum GroupWord {
 
 enum Right {
     Known(Permission),
-    /// Of Exchange, and without an effect here.
+    /// A right of Exchange without an effect here.
     WithoutEffect {
         name: String,
         line: u32,
     },
 }
 
-/// Reads `permission_groups`. Without it nobody gets anything, as in Exchange.
+/// Reads `permission_groups`. Without the key no client has a right, as in Exchange.
 pub(super) fn permission_groups(section: &mut Section<'_, '_>) -> PermissionGroups {
     let line = section.line_of("permission_groups");
     let words = section.take_list("permission_groups", group_word);
@@ -51,15 +51,16 @@ pub(super) fn permission_groups(section: &mut Section<'_, '_>) -> PermissionGrou
     }
     let has_none = words.iter().any(|word| matches!(word, GroupWord::None));
     if has_none && !groups.is_empty() {
-        let wrong = Wrong::new("None stands beside other groups", "remove None, or the others");
+        let wrong =
+            Wrong::new("None is combined with other groups", "remove None, or the other entries");
         section.refuse(line, "permission_groups", wrong);
     }
-    // Custom says that single rights exist, which Exchange keeps elsewhere. To believe it without
-    // them would load a connector that lacks rights, or denials, it has in Exchange.
+    // Custom means that single rights exist, which Exchange stores elsewhere. Without them, the
+    // connector would lack rights or denials that it has in Exchange.
     let has_custom = words.iter().any(|word| matches!(word, GroupWord::Custom));
-    if has_custom && !section.has("grants") && !section.has("denies") {
+    if has_custom && !section.has_key("grants") && !section.has_key("denies") {
         let wrong = Wrong::new(
-            "Custom says that single rights were added, and none is here",
+            "Custom means that single rights were added, but none is configured",
             "write what Get-ADPermission shows as grants and denies, or remove Custom",
         );
         section.refuse(line, "permission_groups", wrong);
@@ -85,14 +86,14 @@ fn group_word(value: Value<'_>) -> Result<GroupWord, Wrong> {
 
 const AUTH_MECHANISM: &str = "auth_mechanism";
 
-/// Reads `auth_mechanism`. Without it a connector has Tls, as in Exchange.
+/// Reads `auth_mechanism`. Without the key a connector has Tls, as in Exchange.
 pub(super) fn auth_mechanism(
     section: &mut Section<'_, '_>,
     groups: PermissionGroups,
     has_certificate: bool,
     has_users: bool,
 ) -> AuthMechanism {
-    let is_there = section.has(AUTH_MECHANISM);
+    let is_there = section.has_key(AUTH_MECHANISM);
     let line = section.line_of(AUTH_MECHANISM);
     let words = section.take_list(AUTH_MECHANISM, mechanism_word);
     if !is_there {
@@ -112,13 +113,16 @@ pub(super) fn auth_mechanism(
         exchange_server: has(MechanismWord::ExchangeServer),
     };
     if has(MechanismWord::None) && mechanism != AuthMechanism::default() {
-        let wrong = Wrong::new("None stands beside other mechanisms", "remove None, or the others");
+        let wrong = Wrong::new(
+            "None is combined with other mechanisms",
+            "remove None, or the other entries",
+        );
         section.refuse(line, AUTH_MECHANISM, wrong);
     }
     if has(MechanismWord::BasicAuthRequireTls) && !(has(MechanismWord::BasicAuth) && mechanism.tls)
     {
         let wrong = Wrong::new(
-            "BasicAuthRequireTLS needs BasicAuth and Tls beside it",
+            "BasicAuthRequireTLS needs BasicAuth and Tls",
             "write auth_mechanism = [\"Tls\", \"BasicAuth\", \"BasicAuthRequireTLS\"]",
         );
         section.refuse(line, AUTH_MECHANISM, wrong);
@@ -142,8 +146,8 @@ pub(super) fn auth_mechanism(
     }
     if mechanism.external_authoritative && (basic_auth.is_some() || mechanism.exchange_server) {
         let wrong = Wrong::new(
-            "ExternalAuthoritative may stand beside Tls only: its peers need not authenticate",
-            "remove ExternalAuthoritative, or the mechanisms beside it",
+            "ExternalAuthoritative can be combined only with Tls: its clients do not authenticate",
+            "remove ExternalAuthoritative, or the other mechanisms",
         );
         section.refuse(line, AUTH_MECHANISM, wrong);
     }
@@ -157,7 +161,7 @@ pub(super) fn auth_mechanism(
     mechanism
 }
 
-/// What BasicAuth needs of encryption.
+/// Checks the encryption that BasicAuth requires.
 fn check_basic_auth(
     section: &Section<'_, '_>,
     line: u32,
@@ -167,14 +171,14 @@ fn check_basic_auth(
     match basic_auth {
         BasicAuth::InClear => {
             let wrong = Wrong::new(
-                "BasicAuth without BasicAuthRequireTLS: who listens on the way learns passwords",
-                "add BasicAuthRequireTLS, unless the network on the way is trusted",
+                "BasicAuth without BasicAuthRequireTLS: passwords may cross the network unencrypted",
+                "add BasicAuthRequireTLS, unless the network is trusted",
             );
             section.warn(line, AUTH_MECHANISM, wrong);
         }
         BasicAuth::WithinTls if !has_certificate => {
             let wrong = Wrong::new(
-                "BasicAuthRequireTLS needs a certificate: nobody could authenticate",
+                "BasicAuthRequireTLS needs a certificate: no client could authenticate",
                 "name certificate and key in [tls], or remove BasicAuthRequireTLS",
             );
             section.refuse(line, AUTH_MECHANISM, wrong);
@@ -199,8 +203,8 @@ fn mechanism_word(value: Value<'_>) -> Result<MechanismWord, Wrong> {
     }
     if is("Integrated") {
         return Err(Wrong::new(
-            "Integrated is not supported: it is NTLM and Kerberos, which need a Windows domain",
-            "write BasicAuth and BasicAuthRequireTLS, and make users with `relay passwd`",
+            "Integrated is not supported: NTLM and Kerberos need a Windows domain",
+            "write BasicAuth and BasicAuthRequireTLS, and create users with `relay passwd`",
         ));
     }
     Err(unknown_word(&word, &WORDS.iter().map(|(name, _)| *name).collect::<Vec<_>>()))
@@ -239,7 +243,8 @@ pub(super) fn access_entries(section: &mut Section<'_, '_>, key: &'static str) -
             };
             let entry = AccessEntry { to: to.clone(), permission };
             if entries.contains(&entry) {
-                let wrong = Wrong::new(format!("{permission} stands twice"), "remove one of them");
+                let wrong =
+                    Wrong::new(format!("{permission} is listed twice"), "remove one of them");
                 table.refuse(line, &to.to_string(), wrong);
             } else {
                 entries.push(entry);
@@ -250,17 +255,17 @@ pub(super) fn access_entries(section: &mut Section<'_, '_>, key: &'static str) -
     entries
 }
 
-/// The principal that an account of Exchange stands for, as a mend.
+/// The principal that corresponds to an account of Exchange, as a suggestion.
 fn account(key: &str) -> Option<Wrong> {
     let account = key.rsplit('\\').next().unwrap_or(key).to_lowercase();
     let is_meant = |principal: &&Principal| {
         principal.accounts().contains(&account.as_str())
-            // The name of this account is translated; the word in it hardly ever.
+            // The name of this account is translated, but hardly ever this word in it.
             || **principal == Principal::Anonymous && account.contains("anonym")
     };
     let principal = Principal::ALL.iter().find(is_meant)?;
     let mend = format!("write {principal} = [ … ]");
-    Some(Wrong::new("is not how the principal is called here", mend))
+    Some(Wrong::new("is not the name of the principal here", mend))
 }
 
 fn right(value: Value<'_>) -> Result<Right, Wrong> {

@@ -1,4 +1,4 @@
-//! `[authentication]`, and what BasicAuth needs of the rest.
+//! `[authentication]`, and its relation to BasicAuth.
 
 use crate::tests::*;
 use relay_connector::BasicAuth;
@@ -8,7 +8,7 @@ const TLS: &str = "tls = { certificate = \"/c\", key = \"/k\" }\n";
 const WITHIN_TLS: &str = "auth_mechanism = [\"Tls\", \"BasicAuth\", \"BasicAuthRequireTLS\"]\n";
 const IN_CLEAR: &str = "auth_mechanism = [\"BasicAuth\"]\n";
 
-/// Everything found in a text with these lines before and in the connector, in short.
+/// All findings of a text with these lines before and in the connector, in short.
 fn found(before: &str, in_connector: &str, groups: &str) -> Vec<String> {
     let connector = CONNECTOR.replace("AnonymousUsers", groups);
     let text = format!("{NEEDED}{before}{connector}{in_connector}");
@@ -40,7 +40,7 @@ fn mechanisms_of_users() {
 }
 
 #[test]
-fn what_basic_auth_needs() {
+fn requirements_of_basic_auth() {
     let both = "AnonymousUsers\", \"ExchangeUsers";
     let with_both = format!("{USERS}{TLS}");
     for (before, in_connector, groups, expected) in [
@@ -50,43 +50,41 @@ fn what_basic_auth_needs() {
             USERS,
             IN_CLEAR,
             both,
-            &["auth_mechanism: BasicAuth without BasicAuthRequireTLS: who listens on the way \
-               learns passwords"],
+            &["auth_mechanism: BasicAuth without BasicAuthRequireTLS: passwords may cross the \
+             network unencrypted"],
         ),
         (
             USERS,
             WITHIN_TLS,
             both,
-            &["auth_mechanism: BasicAuthRequireTLS needs a certificate: nobody could \
-               authenticate"],
+            &["auth_mechanism: BasicAuthRequireTLS needs a certificate: no client could \
+             authenticate"],
         ),
         (
             &with_both,
             "auth_mechanism = [\"Tls\", \"BasicAuthRequireTLS\"]\n",
             both,
-            &["auth_mechanism: BasicAuthRequireTLS needs BasicAuth and Tls beside it"],
+            &["auth_mechanism: BasicAuthRequireTLS needs BasicAuth and Tls"],
         ),
         (
             &with_both,
             "auth_mechanism = [\"BasicAuth\", \"BasicAuthRequireTLS\"]\n",
             both,
-            &["auth_mechanism: BasicAuthRequireTLS needs BasicAuth and Tls beside it"],
+            &["auth_mechanism: BasicAuthRequireTLS needs BasicAuth and Tls"],
         ),
         (
             &with_both,
             "auth_mechanism = [\"None\", \"BasicAuth\"]\n",
             both,
-            &["auth_mechanism: None stands beside other mechanisms"],
+            &["auth_mechanism: None is combined with other mechanisms"],
         ),
         (
             &with_both,
             "auth_mechanism = [\"Tls\", \"ExternalAuthoritative\", \"BasicAuth\", \
              \"BasicAuthRequireTLS\"]\n",
             "ExchangeServers",
-            &[
-                "auth_mechanism: ExternalAuthoritative may stand beside Tls only: its peers need not \
-               authenticate",
-            ],
+            &["auth_mechanism: ExternalAuthoritative can be combined only with Tls: its clients \
+                 do not authenticate"],
         ),
         (
             &with_both,
@@ -110,15 +108,13 @@ fn what_basic_auth_needs() {
             &with_both,
             "auth_mechanism = [\"Integrated\"]\n",
             both,
-            &[
-                "auth_mechanism: Integrated is not supported: it is NTLM and Kerberos, which need a \
-               Windows domain",
-            ],
+            &["auth_mechanism: Integrated is not supported: NTLM and Kerberos need a Windows \
+                 domain"],
         ),
         ("authentication = {}\n", IN_CLEAR, both, &["users_file: is missing"]),
     ] {
         let mut found = found(before, in_connector, groups);
-        // A text that is refused shows no warning beside it.
+        // A refused text shows no warnings.
         found.retain(|finding| {
             !finding.ends_with("learns passwords") || expected.len() == 1 && before == USERS
         });
@@ -159,7 +155,7 @@ fn the_users_file_is_read_with_the_configuration() {
         warnings,
         [
             (4, "some users have no scram, so SCRAM-SHA-256 is not offered"),
-            (4, "password hashes differ in cost: how long a refusal takes tells who exists"),
+            (4, "password hashes differ in cost: the time of a refusal shows which users exist"),
         ]
     );
     write(secret);

@@ -13,7 +13,7 @@ fn refusal(keys: &str) -> String {
 }
 
 #[test]
-fn it_is_kept_as_exchange_keeps_it_unless_the_section_says_otherwise() {
+fn the_defaults_are_those_of_exchange() {
     let log = parse(&format!("{NEEDED}queue.directory = \"/q\"\n{CONNECTOR}")).message_tracking_log;
     let default = TrackingSettings {
         enabled: true,
@@ -35,7 +35,7 @@ fn it_is_kept_as_exchange_keeps_it_unless_the_section_says_otherwise() {
 }
 
 #[test]
-fn what_cannot_be_is_refused() {
+fn contradictions_are_refused() {
     for (keys, expected) in [
         (
             "max_file_size = \"20 MB\", max_directory_size = \"10 MB\"",
@@ -60,8 +60,8 @@ fn what_cannot_be_is_refused() {
         ("path = \"\"", "path: is empty\n    write a path"),
         (
             "subject_logging_enabled = true",
-            "subject_logging_enabled: is not supported: nothing of a message's content is \
-             logged\n    remove it",
+            "subject_logging_enabled: is not supported: message contents are never logged\n    \
+             remove it",
         ),
     ] {
         assert_eq!(refusal(keys), format!("[message_tracking_log]: {expected}"));
@@ -75,9 +75,7 @@ fn bounds_of_a_log_that_is_off_have_no_effect() {
     let warnings: Vec<_> = config.warnings().iter().map(ToString::to_string).collect();
     assert_eq!(
         warnings,
-        [
-            "[message_tracking_log]: max_age: has no effect: enabled is false, and nothing is written \
-          or removed\n    remove it, or write enabled = true"
-        ]
+        ["[message_tracking_log]: max_age: has no effect: enabled is false, so no file is \
+             written or removed\n    remove it, or write enabled = true"]
     );
 }

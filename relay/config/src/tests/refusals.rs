@@ -1,4 +1,4 @@
-//! What is refused: each with its line, its key, what is wrong and the mend.
+//! Refusals: each with its line, key, problem and remedy.
 
 use crate::tests::*;
 
@@ -18,7 +18,7 @@ fn check(text: &str, expected: &str) {
     assert_eq!(found[0], expected, "{text}");
 }
 
-/// A connector with these keys more, from line 9 on.
+/// A connector with these additional keys, from line 9 on.
 fn check_connector(keys: &str, line: u32, problem: &str, mend: &str) {
     let text = format!("{NEEDED}{CONNECTOR}{keys}\n");
     check(&text, &format!("{line}: connector \"C\": {problem}\n    {mend}"));
@@ -40,40 +40,40 @@ fn the_daemons_tables() {
         ),
         (
             "classifier = { mode = \"kernal\" }\n",
-            "4: [classifier]: mode: `kernal` is not known\n    did you mean `kernel`?",
+            "4: [classifier]: mode: unknown value `kernal`\n    did you mean `kernel`?",
         ),
         (
             "classifier = { mode = \"bpf\" }\n",
-            "4: [classifier]: mode: `bpf` is not known\n    write one of auto, kernel, userspace",
+            "4: [classifier]: mode: unknown value `bpf`\n    write one of auto, kernel, userspace",
         ),
         (
             "classifier.interfaces = [\"eth0 \"]\n",
-            "4: [classifier]: interfaces: `eth0 ` is not a name of an interface\n    \
+            "4: [classifier]: interfaces: `eth0 ` is not the name of an interface\n    \
              `ip link` shows the names",
         ),
         (
             "classifier.interfaces = \"eth0\"\n",
-            "4: [classifier]: interfaces: a text where a list belongs\n    \
-             put it in brackets: interfaces = [ … ]",
+            "4: [classifier]: interfaces: expected a list, found a string\n    \
+             write it in brackets: interfaces = [ … ]",
         ),
         (
             "classifier.cross_check = \"yes\"\n",
-            "4: [classifier]: cross_check: a text where true or false belongs\n    \
+            "4: [classifier]: cross_check: expected true or false, found a string\n    \
              write true or false, without quotes",
         ),
         (
             "queue = \"/var/lib/relay\"\n",
-            "4: queue: a text where a table belongs\n    \
+            "4: queue: expected a table, found a string\n    \
              write [queue] on a line of its own, and its keys below",
         ),
         ("queue.directory = \"\"\n", "4: [queue]: directory: is empty\n    write a path"),
         (
             "queue.directory = 7\n",
-            "4: [queue]: directory: a number where a text belongs\n    put it in quotes",
+            "4: [queue]: directory: expected a string, found a number\n    write it in quotes",
         ),
         (
             "queue.directory = \"a\\tb\"\n",
-            "4: [queue]: directory: holds a control character\n    \
+            "4: [queue]: directory: contains a control character\n    \
              write it on one line, without tabs",
         ),
         (
@@ -83,7 +83,7 @@ fn the_daemons_tables() {
         ),
         (
             "log.format = \"text\"\n",
-            "4: [log]: format: `text` is not known\n    write one of human, json",
+            "4: [log]: format: unknown value `text`\n    write one of human, json",
         ),
         (
             "log.levle = \"info\"\n",
@@ -105,7 +105,7 @@ fn the_daemons_tables() {
 }
 
 #[test]
-fn what_has_to_be_there() {
+fn required_keys() {
     let accepted = "accepted_domain = [{ name = \"contoso.example\" }]\n";
     let smart_host = "delivery.smart_host = \"m:25\"\n";
     check(
@@ -114,14 +114,15 @@ fn what_has_to_be_there() {
     );
     check(
         NEEDED,
-        "1: connector: is missing\n    write [[connector]] and its keys below, or take \
-         deploy/relay.toml as a start",
+        "1: connector: is missing\n    write [[connector]] with its keys, or begin with \
+         deploy/relay.toml",
     );
     for (key, mend) in [
         ("bindings", "write bindings = [\"0.0.0.0:25\", \"[::]:25\"], or an address of this host"),
         (
             "remote_ip_ranges",
-            "write remote_ip_ranges = [\"10.38.97.0/24\"]; for everybody [\"0.0.0.0/0\", \"::/0\"]",
+            "write remote_ip_ranges = [\"10.38.97.0/24\"]; for all clients [\"0.0.0.0/0\", \
+             \"::/0\"]",
         ),
     ] {
         check_replaced(key, "", 4, &format!("{key}: is missing"), mend);
@@ -130,8 +131,8 @@ fn what_has_to_be_there() {
     }
     check(
         &format!("{NEEDED}{}", CONNECTOR.replace("name = \"C\"\n", "")),
-        "4: [[connector]]: name: is missing\n    write name = \"Default Frontend\", or what you \
-         call it",
+        "4: [[connector]]: name: is missing\n    write name = \"Default Frontend\", or \
+         another name",
     );
 }
 
@@ -142,7 +143,7 @@ fn routes() {
     };
     refused(
         "maildir = \"/m\"\n",
-        "4: [[route]]: says neither whose mail it is for nor from whom\n    write \
+        "4: [[route]]: has neither recipients nor senders\n    write \
          recipient_domains = [\"fabrikam.example\"], or [\"*\"] for all of it",
     );
     let all = "recipient_domains = [\"*\"]\n";
@@ -162,7 +163,7 @@ fn routes() {
     );
     refused(
         &format!("{all}smart_host = \"a:25\"\nsmart_hosts = [\"b:25\"]\n"),
-        "7: [[route]]: smart_hosts: says again what smart_host says\n    write one of them",
+        "7: [[route]]: smart_hosts: repeats smart_host\n    write only one of the two keys",
     );
     refused(
         "senders = [\"a@b@c\"]\n",
@@ -172,14 +173,15 @@ fn routes() {
     );
     refused(
         "recipient_domains = [\"a.*.example\"]\n",
-        "5: [[route]]: recipient_domains: `a.*.example` has a star elsewhere than in front\n    \
-         write the star as the first label only, as in *.contoso.example",
+        "5: [[route]]: recipient_domains: `a.*.example`: a star is allowed only as the first \
+         label\n    \
+         write the star in front, as in *.contoso.example",
     );
     refused(
         "recipient_domains = [\"a.example\", \"b.example\"]\n\
          [[route]]\nrecipient_domains = [\"c.example\", \"B.example\"]\n",
-        "6: [[route]]: recipient_domains b.example with senders * is also what the route in line \
-         4 is for\n    remove it from one of them",
+        "6: [[route]]: recipient_domains b.example with senders * is also in the route of line \
+         4\n    remove it from one of them",
     );
 }
 
@@ -191,7 +193,7 @@ fn security_of_the_next_hop() {
     };
     refused(
         &["tls = \"verify\""],
-        "4: [delivery]: tls: `verify` is not known\n    write one of off, \
+        "4: [delivery]: tls: unknown value `verify`\n    write one of off, \
          opportunistic, required, verified",
     );
     refused(
@@ -201,8 +203,8 @@ fn security_of_the_next_hop() {
     );
     refused(
         &["auth = \"/auth\"", "tls = \"opportunistic\""],
-        "5: [delivery]: tls: with tls = \"opportunistic\" the credentials might be said in \
-         clear\n    write tls = \"verified\" or \"required\", or auth_in_clear = true",
+        "5: [delivery]: tls: with tls = \"opportunistic\" the credentials might be sent in plain \
+         text\n    write tls = \"verified\" or \"required\", or auth_in_clear = true",
     );
     refused(
         &["implicit_tls = true", "tls = \"opportunistic\""],
@@ -216,8 +218,8 @@ fn security_of_the_next_hop() {
     );
     refused(
         &["auth = \"/auth\"", "auth_in_clear = true", "tls = \"required\""],
-        "5: [delivery]: auth_in_clear: has no effect: with tls = \"required\" nothing is said in \
-         clear\n    remove it, or write tls = \"opportunistic\"",
+        "5: [delivery]: auth_in_clear: has no effect: with tls = \"required\" nothing is sent in \
+         plain text\n    remove it, or write tls = \"opportunistic\"",
     );
 }
 
@@ -244,7 +246,7 @@ fn delivery() {
         ),
         (
             "delivery.initial_retry_interval = 300",
-            "initial_retry_interval: a number where a time belongs\n    write hh:mm:ss, as in \
+            "initial_retry_interval: expected a duration, found a number\n    write hh:mm:ss, as in \
              \"00:05:00\", or a number and a unit, as in \"5m\"",
         ),
         (
@@ -259,13 +261,13 @@ fn delivery() {
         ),
         (
             "delivery.delay_notification_timeout = \"3d\"",
-            "delay_notification_timeout: after 3.00:00:00 no message waits: they are given up after \
-             2.00:00:00\n    write less, or raise message_expiration_timeout",
+            "delay_notification_timeout: has no effect: messages expire after 2.00:00:00, before \
+             3.00:00:00\n    write less, or raise message_expiration_timeout",
         ),
         (
             "delivery.transient_failure_retry_count = 6",
-            "transient_failure_retry_count: is not supported: attempts back off instead of \
-             keeping to fixed steps\n    write initial_retry_interval and maximum_retry_interval",
+            "transient_failure_retry_count: is not supported: attempts use back-off instead of \
+             fixed intervals\n    write initial_retry_interval and maximum_retry_interval",
         ),
     ] {
         check(&format!("{NEEDED}{key}\n{CONNECTOR}"), &format!("4: [delivery]: {expected}"));
@@ -281,7 +283,7 @@ fn back_pressure() {
         ),
         (
             "disk_use.low_to_medium = 80",
-            "disk_use: rises at 80 and 99 and falls at 90 and 80, which cannot be told apart\n    \
+            "disk_use: rises at 80 and 99 and falls at 90 and 80: the thresholds overlap\n    \
              write medium_to_low < low_to_medium < medium_to_high and medium_to_low < \
              high_to_medium < medium_to_high",
         ),
@@ -306,14 +308,15 @@ fn accepted_domains() {
     for (domain, expected) in [
         (
             "{ name = \"*\" }",
-            "[[accepted_domain]]: name: `*` accepts every domain, which makes every client with \
-             Submit a relay client\n    name your domains; to relay for some clients, grant them \
+            "[[accepted_domain]]: name: `*` accepts every domain: every client with Submit could \
+             relay\n    name your domains; to relay for some clients, grant them \
              ms-Exch-SMTP-Accept-Any-Recipient on a connector of their own",
         ),
         (
             "{ name = \"a.*.example\" }",
-            "[[accepted_domain]]: name: `a.*.example` has a star elsewhere than in front\n    \
-             write the star as the first label only, as in *.contoso.example",
+            "[[accepted_domain]]: name: `a.*.example`: a star is allowed only as the first \
+             label\n    \
+             write the star in front, as in *.contoso.example",
         ),
         (
             "{ name = \"-a.example\" }",
@@ -322,29 +325,31 @@ fn accepted_domains() {
         ),
         (
             "{ name = \"a.example\", type = \"Authorative\" }",
-            "accepted domain \"a.example\": type: `Authorative` is not known\n    did you mean \
+            "accepted domain \"a.example\": type: unknown value `Authorative`\n    did you mean \
              `Authoritative`?",
         ),
         (
             "{ name = \"a.example\", recipient_lookup = \"mail.a.example:25\" }",
             "accepted domain \"a.example\": recipient_lookup: `mail.a.example:25` is not a server \
-             that can be asked\n    write smtp://host:port or lmtp://host:port, as in \
+             for look-ups\n    write smtp://host:port or lmtp://host:port, as in \
              `smtp://mail.contoso.example:25`",
         ),
         (
             "{ name = \"a.example\", type = \"InternalRelay\", recipient_lookup = \"lmtp://a:24\" }",
-            "accepted domain \"a.example\": recipient_lookup: has no effect: with type InternalRelay \
-             unknown recipients are sent on\n    remove it, or write type = \"Authoritative\"",
+            "accepted domain \"a.example\": recipient_lookup: has no effect: with type \
+             InternalRelay unknown recipients are forwarded\n    remove it, or write type = \
+             \"Authoritative\"",
         ),
         (
             "{ name = \"a.example\", type = \"ExternalRelay\", recipients_file = \"/r\" }",
-            "accepted domain \"a.example\": recipients_file: has no effect: with type ExternalRelay \
-             unknown recipients are sent on\n    remove it, or write type = \"Authoritative\"",
+            "accepted domain \"a.example\": recipients_file: has no effect: with type \
+             ExternalRelay unknown recipients are forwarded\n    remove it, or write type = \
+             \"Authoritative\"",
         ),
         (
             "{ name = \"a.example\", recipients_file = \"/r\", recipient_lookup = \"lmtp://a:24\" }",
-            "accepted domain \"a.example\": recipients_file: stands beside recipient_lookup: two \
-             that know who exists\n    remove one of them",
+            "accepted domain \"a.example\": recipients_file: contradicts recipient_lookup: only \
+             one of the two can list the recipients\n    remove one of them",
         ),
         (
             "{ name = \"a.example\", domain_type = \"Authoritative\" }",
@@ -358,7 +363,7 @@ fn accepted_domains() {
         (
             "{ type = \"Authoritative\" }",
             "[[accepted_domain]]: name: is missing\n    write name = \"contoso.example\", or \
-             \"*.contoso.example\" with all subdomains",
+             \"*.contoso.example\" with its subdomains",
         ),
     ] {
         let text = NEEDED.replace("example\" }]", &format!("example\" }}, {domain}]"));
@@ -367,7 +372,7 @@ fn accepted_domains() {
 }
 
 #[test]
-fn every_mistake_shows_in_one_run() {
+fn one_run_shows_every_error() {
     let text = format!("{NEEDED}{CONNECTOR}fqdn = \"a b\"\nmax_hop_count = 0\n[logs]\n");
     let refusals = Config::parse(&text, "edge/relay.toml").unwrap_err().to_string();
     let lines: Vec<_> = refusals.lines().filter(|line| !line.starts_with(' ')).collect();
@@ -378,7 +383,7 @@ fn every_mistake_shows_in_one_run() {
 }
 
 #[test]
-fn a_repeated_mistake_does_not_bury_the_terminal() {
+fn a_repeated_error_is_shown_only_some_times() {
     let ranges = "\"x\",".repeat(60);
     let text = format!("{NEEDED}{CONNECTOR}").replace("\"10.0.0.0/8\"", &ranges);
     let refusals = Config::parse(&text, "relay.toml").unwrap_err().to_string();
@@ -386,7 +391,7 @@ fn a_repeated_mistake_does_not_bury_the_terminal() {
 }
 
 #[test]
-fn what_is_not_toml() {
+fn text_that_is_not_toml() {
     let found = refusals("hostname = \"a\"\nbindings = [\n");
     assert!(found[0].contains("not TOML: "), "{found:?}");
     assert!(found[0].ends_with("see https://toml.io; strings need quotes, lists need brackets"));
@@ -405,7 +410,7 @@ fn more_connectors_than_ids() {
         .collect();
     check(
         &format!("{NEEDED}{connectors}"),
-        "20479: connector: 4096 connectors are over the limit of 4095\n    connectors that \
-         differ in their ranges only can be one connector",
+        "20479: connector: 4096 connectors are over the limit of 4095\n    combine connectors \
+         that differ only in their ranges",
     );
 }

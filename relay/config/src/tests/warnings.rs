@@ -1,4 +1,4 @@
-//! What is legal and unwise.
+//! Legal but unwise settings.
 
 use crate::tests::*;
 
@@ -25,24 +25,25 @@ fn every_warning_by_its_text() {
         (
             connector("C", v4, "[\"10.0.0.0/8\", \"203.0.113.0/24\", \"8.8.8.8\"]", ANY_RECIPIENT),
             "7: connector \"C\": remote_ip_ranges: anonymous may relay to any recipient, and \
-             203.0.113.0/24 (and 1 more public ranges) is public: an open relay\n    narrow \
-             remote_ip_ranges to hosts of yours",
+             203.0.113.0/24 (and 1 more public ranges) is public: an open relay\n    limit \
+             remote_ip_ranges to your own hosts",
         ),
         (
             connector("C", "[\"[::]:25\"]", "[\"::/0\"]", ANY_RECIPIENT),
             "7: connector \"C\": remote_ip_ranges: anonymous may relay to any recipient, and ::/0 \
-             is the whole Internet: an open relay\n    narrow remote_ip_ranges to hosts of yours",
+             is the whole Internet: an open relay\n    limit remote_ip_ranges to your own hosts",
         ),
         (
             connector("C", v4, "[\"100.64.0.0/10\"]", TRUSTED),
-            "7: connector \"C\": remote_ip_ranges: ExternalAuthoritative trusts whoever connects, \
-             and 100.64.0.0/10 is public\n    narrow remote_ip_ranges to hosts of yours",
+            "7: connector \"C\": remote_ip_ranges: ExternalAuthoritative trusts every client of \
+             this connector, and 100.64.0.0/10 is public\n    limit remote_ip_ranges to your own \
+             hosts",
         ),
         (
             connector("C", v4, "[\"0.0.0.0-255.255.255.255\"]", TRUSTED),
-            "7: connector \"C\": remote_ip_ranges: ExternalAuthoritative trusts whoever connects, \
-             and 0.0.0.0-255.255.255.255 is the whole Internet\n    narrow remote_ip_ranges to \
-             hosts of yours",
+            "7: connector \"C\": remote_ip_ranges: ExternalAuthoritative trusts every client of \
+             this connector, and 0.0.0.0-255.255.255.255 is the whole Internet\n    limit \
+             remote_ip_ranges to your own hosts",
         ),
         (
             connector(
@@ -80,9 +81,9 @@ fn every_warning_by_its_text() {
         ),
         (
             connector("C", v4, "[\"10.0.0.1\"]", ""),
-            "4: connector \"C\": permission_groups: nobody can send: anonymous lacks \
+            "4: connector \"C\": permission_groups: no client can send: anonymous lacks \
              ms-Exch-SMTP-Submit\n    write permission_groups = [\"AnonymousUsers\"], or refuse = \
-             true if that is meant",
+             true if this is intended",
         ),
         (
             connector(
@@ -92,8 +93,8 @@ fn every_warning_by_its_text() {
                 "permission_groups = [\"AnonymousUsers\", \"ExchangeServers\"]",
             ),
             "4: connector \"C\": permission_groups: ExchangeServers has no effect: without \
-             ExchangeServer in auth_mechanism nobody is a server, and without \
-             ExternalAuthoritative nobody is externally secured\n    remove it",
+             ExchangeServer in auth_mechanism no client is a server, and without \
+             ExternalAuthoritative no client is externally secured\n    remove it",
         ),
         (
             connector(
@@ -102,8 +103,8 @@ fn every_warning_by_its_text() {
                 "[\"10.0.0.1\"]",
                 &format!("{TRUSTED}\ngrants = {{ anonymous = [\"ms-Exch-SMTP-Submit\"] }}"),
             ),
-            "4: connector \"C\": grants: some have no effect: with ExternalAuthoritative nobody \
-             is anonymous\n    write them for externally-secured, or remove them",
+            "4: connector \"C\": grants: some have no effect: with ExternalAuthoritative no \
+             client is anonymous\n    write them for externally-secured, or remove them",
         ),
         (
             connector(
@@ -112,8 +113,8 @@ fn every_warning_by_its_text() {
                 "[\"10.0.0.1\"]",
                 "permission_groups = [\"AnonymousUsers\", \"ExchangeLegacyServers\"]",
             ),
-            "4: connector \"C\": permission_groups: ExchangeLegacyServers has no effect: nobody \
-             can be a server of Exchange 2003 here\n    remove it",
+            "4: connector \"C\": permission_groups: ExchangeLegacyServers has no effect: no \
+             client can be a server of Exchange 2003 here\n    remove it",
         ),
         (
             connector(
@@ -123,7 +124,7 @@ fn every_warning_by_its_text() {
                 "permission_groups = [\"AnonymousUsers\", \"Partners\"]",
             ),
             "4: connector \"C\": permission_groups: Partners has no effect: without \
-             domain_secure_enabled nobody is a partner\n    remove it",
+             domain_secure_enabled no client is a partner\n    remove it",
         ),
         (
             connector(
@@ -132,8 +133,8 @@ fn every_warning_by_its_text() {
                 "[\"10.0.0.1\"]",
                 &format!("{ANONYMOUS}\ndenies = {{ anonymous = [\"ms-Exch-Bypass-Anti-Spam\"] }}"),
             ),
-            "4: connector \"C\": denies: anonymous does not have ms-Exch-Bypass-Anti-Spam without \
-             that\n    remove it",
+            "4: connector \"C\": denies: anonymous does not have ms-Exch-Bypass-Anti-Spam in any \
+             case; the denial has no effect\n    remove it",
         ),
         (
             connector(
@@ -145,8 +146,8 @@ fn every_warning_by_its_text() {
                      [\"ms-Exch-SMTP-Accept-Any-Recipient\"] }}"
                 ),
             ),
-            "4: connector \"C\": grants: ms-Exch-SMTP-Accept-Any-Recipient is denied to anonymous, \
-             which beats the grant\n    remove the one that is not meant",
+            "4: connector \"C\": grants: ms-Exch-SMTP-Accept-Any-Recipient is denied to \
+             anonymous; the denial overrides the grant\n    remove the grant or the denial",
         ),
         (
             connector(
@@ -168,19 +169,19 @@ fn every_warning_by_its_text() {
                 "permission_groups = [\"AnonymousUsers\", \"ExchangeUsers\"]",
             ),
             "4: connector \"C\": permission_groups: ExchangeUsers has no effect: without \
-             BasicAuth nobody can authenticate as a user\n    remove it",
+             BasicAuth no client can authenticate as a user\n    remove it",
         ),
         (
             connector("C", "[\"0.0.0.0:25\", \"[::]:25\"]", "[\"10.0.0.1\"]", ANONYMOUS),
-            "4: connector \"C\": bindings: [::]:25 serves nobody: no range is IPv6\n    remove the \
-             binding, or add a range, for everybody \"::/0\"",
+            "4: connector \"C\": bindings: [::]:25 serves no client: no range is IPv6\n    remove \
+             the binding, or add a range, for all clients \"::/0\"",
         ),
         (
             connector("C", "[\"[::]:25\"]", "[\"10.0.0.1\"]", ANONYMOUS)
                 .replace("[::]", "0.0.0.0")
                 .replace("10.0.0.1", "fd00::1"),
-            "4: connector \"C\": bindings: 0.0.0.0:25 serves nobody: no range is IPv4\n    remove \
-             the binding, or add a range, for everybody \"0.0.0.0/0\"",
+            "4: connector \"C\": bindings: 0.0.0.0:25 serves no client: no range is IPv4\n    \
+             remove the binding, or add a range, for all clients \"0.0.0.0/0\"",
         ),
         (
             connector("C", v4, "[\"10.0.0.1\", \"fd00::1\", \"fd00::2\"]", ANONYMOUS),
@@ -214,7 +215,7 @@ fn every_warning_by_its_text() {
         ),
         (
             format!("{CONNECTOR}[fleet]\nca = \"/ca\"\nnames = [\"hub.contoso.example\"]\n"),
-            "9: [fleet]: no connector asks it\n    write ExchangeServer in auth_mechanism of a \
+            "9: [fleet]: no connector uses it\n    write ExchangeServer in auth_mechanism of a \
              connector, or remove it",
         ),
         (
@@ -222,26 +223,26 @@ fn every_warning_by_its_text() {
                 "{CONNECTOR}[partners]\nca = \"/ca\"\n\
                  tls_receive_domain_secure_list = [\"partner.example\"]\n"
             ),
-            "9: [partners]: no connector asks it\n    write domain_secure_enabled = true in a \
+            "9: [partners]: no connector uses it\n    write domain_secure_enabled = true in a \
              connector, or remove it",
         ),
         (
             connector("C", v4, "[\"10.0.0.0/8\", \"10.0.0.1\"]", ANONYMOUS),
             "7: connector \"C\": remote_ip_ranges: 10.0.0.1 lies inside 10.0.0.0/8 of the same \
-             connector\n    remove it, unless it is there to be counted apart",
+             connector\n    remove it, unless you need separate counters",
         ),
         (
             connector("C", v4, "[\"10.0.0.0/31\"]", ANONYMOUS)
                 + &connector("D", v4, "[\"10.0.0.0\", \"10.0.0.1\"]", ANONYMOUS),
-            "7: connector \"C\": remote_ip_ranges: smaller ranges take every address of \
+            "7: connector \"C\": remote_ip_ranges: smaller ranges cover every address of \
              10.0.0.0/31 on 0.0.0.0:25\n    remove it, or one of the smaller ranges",
         ),
         (
             connector("C", "[\"10.0.0.5:25\"]", "[\"10.0.0.0/8\"]", ANONYMOUS)
                 + &connector("D", v4, "[\"0.0.0.0/0\"]", ANONYMOUS),
-            "4: connector \"C\": bindings: 10.0.0.5:25 takes every connection to that address \
-             from 0.0.0.0:25 of connector \"D\", also from addresses that only the latter \
-             serves\n    bind both to the same address, unless that is meant",
+            "4: connector \"C\": bindings: 10.0.0.5:25 gets every connection to that address \
+             instead of 0.0.0.0:25 of connector \"D\", also from addresses that only the latter \
+             serves\n    bind both to the same address, unless this is intended",
         ),
         (
             connector(
@@ -265,12 +266,12 @@ fn every_warning_by_its_text() {
     assert_eq!(
         warnings(&text),
         ["4: connector \"C\": every recipient is refused: there is no accepted domain and no \
-          right to relay\n    write [[accepted_domain]] with the name of a domain of yours"]
+         relay right\n    write [[accepted_domain]] with the name of your domain"]
     );
 }
 
 #[test]
-fn private_addresses_are_no_cause_for_warnings() {
+fn private_addresses_cause_no_warnings() {
     let private = [
         "10.0.0.0/8",
         "172.16.0.0-172.31.255.255",
@@ -286,7 +287,7 @@ fn private_addresses_are_no_cause_for_warnings() {
 }
 
 #[test]
-fn refused_and_disabled_connectors_trust_nobody() {
+fn refused_and_disabled_connectors_cause_no_trust_warning() {
     for key in ["refuse = true", "enabled = false"] {
         let more = format!("{TRUSTED}\n{key}");
         let connector = connector("C", "[\"0.0.0.0:25\"]", "[\"0.0.0.0/0\"]", &more);
@@ -295,15 +296,15 @@ fn refused_and_disabled_connectors_trust_nobody() {
 }
 
 #[test]
-fn whom_no_check_asks_has_no_effect() {
+fn unused_servers_have_no_effect() {
     let asked = |checks: &str| {
         let servers = "dns.servers = [\"127.0.0.1\"]\nrspamd.url = \"http://127.0.0.1:11333\"";
         let more = format!("{ANONYMOUS}\n{checks}");
         let connector = connector("C", "[\"0.0.0.0:25\"]", "[\"10.0.0.1\"]", &more);
         warnings(&format!("{}{servers}\n{connector}", NEEDED))
     };
-    let idle = "has no effect: no connector has a check that asks it\n    remove it, or say in \
-                [antispam] which checks there are";
+    let idle = "has no effect: no connector has a check that uses it\n    remove it, or enable a \
+     check in [antispam]";
     assert_eq!(asked(""), [format!("5: [rspamd]: {idle}")]);
     assert_eq!(asked("antispam = { spf = \"Annotate\" }"), [format!("5: [rspamd]: {idle}")]);
     let both = "antispam = { spf = \"Annotate\", rspamd = \"Annotate\" }";
@@ -311,7 +312,7 @@ fn whom_no_check_asks_has_no_effect() {
 }
 
 #[test]
-fn a_proxy_that_anybody_can_be_is_unwise() {
+fn a_public_range_of_proxies_is_unwise() {
     let text = format!(
         "{NEEDED}{CONNECTOR}[proxies]\nproxy_protocol_from = [\"10.0.0.4\", \"0.0.0.0/0\"]\n\
          xclient_from = [\"10.0.0.5\"]\n"
@@ -319,13 +320,13 @@ fn a_proxy_that_anybody_can_be_is_unwise() {
     let warnings = warnings(&text);
     assert_eq!(warnings.len(), 1, "{warnings:#?}");
     assert!(
-        warnings[0].contains("[proxies]: proxy_protocol_from: whoever connects from 0.0.0.0/0 can"),
+        warnings[0].contains("[proxies]: proxy_protocol_from: every client in 0.0.0.0/0 can"),
         "{warnings:#?}"
     );
 }
 
 #[test]
-fn ports_that_expect_something_else_than_the_keys_say() {
+fn ports_that_contradict_the_keys() {
     let connector = connector("C", "[\"0.0.0.0:25\"]", "[\"10.0.0.1\"]", ANY_RECIPIENT);
     let found = |delivery: &str| {
         let text = format!("hostname = \"edge1\"\n[delivery]\n{delivery}\n{connector}");
@@ -337,8 +338,8 @@ fn ports_that_expect_something_else_than_the_keys_say() {
         (format!("smart_host = \"m:465\"\n{auth}"), Some("wait for a TLS handshake")),
         ("smart_host = \"m:465\"\ntls = \"off\"".to_owned(), Some("wait for a TLS handshake")),
         (format!("smart_host = \"m:465\"\nimplicit_tls = true\n{auth}"), None),
-        ("smart_host = \"m:465\"\nimplicit_tls = true".to_owned(), Some("want AUTH")),
-        ("smart_host = \"m:587\"".to_owned(), Some("want AUTH")),
+        ("smart_host = \"m:465\"\nimplicit_tls = true".to_owned(), Some("require AUTH")),
+        ("smart_host = \"m:587\"".to_owned(), Some("require AUTH")),
         (format!("smart_host = \"m:587\"\n{auth}"), None),
         (
             format!("smart_host = \"m:25\"\nimplicit_tls = true\n{auth}"),

@@ -1,4 +1,4 @@
-//! The user and group that the daemon becomes.
+//! The user and group of the daemon.
 
 use std::ffi::{CString, OsStr};
 use std::fs::{self, DirBuilder, File};
@@ -14,7 +14,7 @@ use nix::unistd::{
 };
 use rustix::process::{getegid, geteuid};
 
-/// `[daemon] user` and `group`, looked up.
+/// `[daemon] user` and `group`, resolved.
 #[derive(Clone, Debug)]
 pub struct Account {
     name: String,
@@ -22,7 +22,7 @@ pub struct Account {
     group: nix::unistd::Gid,
 }
 
-/// The name of a user, or the number where it has none.
+/// The name of a user, or its number if it has no name.
 pub fn user_name(id: u32) -> String {
     match User::from_uid(id.into()) {
         Ok(Some(user)) => user.name,
@@ -35,7 +35,7 @@ impl Account {
     ///
     /// # Errors
     ///
-    /// There is none of this name.
+    /// The user or the group does not exist.
     pub fn look_up(user: &str, group: Option<&str>) -> Result<Self, PrivilegeError> {
         let unknown = |key, name: &str| PrivilegeError::Unknown { key, name: name.to_owned() };
         let found = User::from_name(user)
@@ -53,11 +53,11 @@ impl Account {
         Ok(Self { name: found.name, user: found.uid, group })
     }
 
-    /// The same for a user that this process may become.
+    /// The same for a user to which this process can change.
     ///
     /// # Errors
     ///
-    /// There is none of this name; or we are neither root nor that user.
+    /// The user or the group does not exist; or this process is neither root nor that user.
     pub fn find(user: &str, group: Option<&str>) -> Result<Self, PrivilegeError> {
         let account = Self::look_up(user, group)?;
         if !geteuid().is_root() && !account.is_current() {
@@ -76,7 +76,8 @@ impl Account {
         (geteuid().as_raw(), getegid().as_raw()) == (self.user.as_raw(), self.group.as_raw())
     }
 
-    /// Becomes this user for good, with its supplementary groups only. Capabilities stay permitted.
+    /// Changes to this user permanently, with only its supplementary groups. Capabilities stay
+    /// permitted.
     pub(super) fn become_user(&self) -> Result<(), PrivilegeError> {
         if self.is_current() {
             return Ok(());
@@ -91,13 +92,13 @@ impl Account {
         Ok(())
     }
 
-    /// Does something with the rights of this user and no others, and takes root's back after it. To be
-    /// called while no other thread runs.
+    /// Runs a function with only the rights of this user, then changes back to root. Must be called
+    /// while no other thread runs.
     ///
     /// # Errors
     ///
-    /// The kernel refused to change the user, there or back.
-    pub fn act<T>(&self, act: impl FnOnce() -> T) -> Result<T, PrivilegeError> {
+    /// The kernel refused a change of the user.
+    pub fn run_as_user<T>(&self, act: impl FnOnce() -> T) -> Result<T, PrivilegeError> {
         if !geteuid().is_root() || self.user.is_root() {
             return Ok(act());
         }
@@ -116,7 +117,7 @@ impl Account {
     }
 
     fn join_groups(&self) -> Result<(), PrivilegeError> {
-        // A name from the user database has no NUL.
+        // A name of the user database contains no NUL.
         let name = CString::new(self.name.as_str())
             .map_err(io::Error::from)
             .map_err(PrivilegeError::system("read the name of the user of [daemon]"))?;
@@ -124,13 +125,14 @@ impl Account {
             .map_err(PrivilegeError::system("change the supplementary groups"))
     }
 
-    /// Gives a directory to this user before we become it: it is made where it is missing, and taken
-    /// over with all that is in it where it is root's and holds nothing but what `is_ours` knows.
-    /// Everything else is left as it is, and refused by who uses it. To be called as root.
+    /// Gives a directory to the daemon's user before the change to that user. A missing directory
+    /// is created; a directory of root is given away with its content if `is_ours` accepts all
+    /// names in it. Every other directory stays, and the code that uses it refuses it. Must be
+    /// called as root.
     ///
     /// # Errors
     ///
-    /// It cannot be made or given away.
+    /// The directory cannot be created or given away.
     pub fn prepare(
         &self,
         directory: &Path,
@@ -147,12 +149,12 @@ impl Account {
             Ok(metadata) => metadata,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
-                made.map_err(failed("make the directory"))?;
+                made.map_err(failed("create the directory"))?;
                 return self.own(directory).map_err(failed("give away"));
             }
             Err(error) => return Err(failed("examine")(error)),
         };
-        // What others may write to can hold links to files of others.
+        // A directory that others can write to may contain links to foreign files.
         if metadata.uid() != 0 || !metadata.is_dir() || metadata.mode() & 0o022 != 0 {
             return Ok(());
         }
@@ -174,7 +176,7 @@ impl Account {
         chown(path, Some(self.user.as_raw()), Some(self.group.as_raw()))
     }
 
-    /// The directory itself goes last: until then nobody but root can put anything into it.
+    /// The directory itself changes last: until then only root can create files in it.
     fn take_over(&self, directory: &Path) -> io::Result<()> {
         for entry in fs::read_dir(directory)? {
             let entry = entry?;
@@ -187,7 +189,7 @@ impl Account {
         self.own(directory)
     }
 
-    /// Can this user get to the directory, as far as it exists? To be called as this user.
+    /// Can this user reach the directory, as far as it exists? Must be called as this user.
     ///
     /// # Errors
     ///
@@ -198,19 +200,19 @@ impl Account {
         })
     }
 
-    /// Can the file be read? It must be as this user, since a reload reads it again.
+    /// Can the file be read? This user must be able to read it, because a reload reads it again.
     ///
     /// # Errors
     ///
-    /// It cannot.
+    /// The file cannot be read.
     pub fn can_read(&self, path: &Path) -> Result<(), PrivilegeError> {
         self.unless_denied(path, File::open(path), |path, user, source| {
             PrivilegeError::Unreadable { path, user, source }
         })
     }
 
-    /// Only a missing permission is about this user; what else is wrong is told by the code that uses
-    /// the path.
+    /// Reports only missing permissions, because only they depend on the user; the code that uses
+    /// the path reports other errors.
     fn unless_denied<T>(
         &self,
         path: &Path,

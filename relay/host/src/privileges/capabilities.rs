@@ -1,14 +1,14 @@
-//! Which capabilities stay.
+//! Which capabilities does the daemon keep?
 //!
-//! Loading and attaching are done; what is left is binding ports below 1024 when a reload adds a
-//! binding, and on kernels before 5.19 the bpf() system call itself. Map descriptors that are
-//! open stay usable without any capability: a stranger who takes over the process can rewrite the
-//! tables of this instance, and nothing else of the kernel.
+//! After the programs are loaded and attached, it needs capabilities only to bind ports below 1024
+//! when a reload adds a binding, and on kernels before 5.19 for the bpf() system call itself. Open
+//! map descriptors stay usable without a capability: an attacker who controls the process could
+//! rewrite the tables of this instance, but nothing else of the kernel.
 
 use caps::errors::CapsError;
 use caps::{CapSet, Capability, CapsHashSet};
 
-/// What the daemon keeps.
+/// The capabilities that the daemon keeps.
 fn kept() -> CapsHashSet {
     let mut keep = CapsHashSet::from([Capability::CAP_NET_BIND_SERVICE]);
     if !bpf_without_capability() {
@@ -17,9 +17,9 @@ fn kept() -> CapsHashSet {
     keep
 }
 
-/// Takes out of the bounding set what is not kept. That takes a capability by itself, so it comes
-/// first; a process without it has no new privileges either, and there is nothing in the set that
-/// it could gain.
+/// Removes other capabilities from the bounding set. This needs a capability itself, so it runs
+/// first; a process without that capability cannot gain capabilities from the set either, because
+/// it has no new privileges.
 pub(super) fn narrow_bounding_set() -> Result<(), CapsError> {
     if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP)? {
         for capability in caps::read(None, CapSet::Bounding)?.difference(&kept()) {
@@ -29,7 +29,7 @@ pub(super) fn narrow_bounding_set() -> Result<(), CapsError> {
     Ok(())
 }
 
-/// Gives up what is not kept, in the sets of this thread.
+/// Drops other capabilities from the sets of this thread.
 pub(super) fn give_up() -> Result<CapsHashSet, CapsError> {
     caps::clear(None, CapSet::Ambient)?;
     let permitted = caps::read(None, CapSet::Permitted)?;
@@ -40,7 +40,7 @@ pub(super) fn give_up() -> Result<CapsHashSet, CapsError> {
     Ok(stay)
 }
 
-/// Since Linux 5.19, map descriptors answer without a capability even where unprivileged bpf() is
+/// Since Linux 5.19, map descriptors can be used without a capability even if unprivileged bpf() is
 /// disabled.
 fn bpf_without_capability() -> bool {
     let name = rustix::system::uname();

@@ -1,10 +1,10 @@
-//! Is a directory ours alone?
+//! Is a directory used only by the daemon?
 //!
-//! Mail, its envelopes and the record of what became of it are kept in directories. One that
-//! belongs to another user is refused, since that user decides what is in it. One that others may
-//! enter is tightened, and so are files in it that others may read: both are told in the log. Where
-//! it holds files that the daemon does not know, others may need it as it is: such a directory is
-//! refused and left untouched.
+//! Mail, its envelopes and the message tracking log are kept in directories. A directory of another
+//! user is refused, because that user controls its content. If other users can enter a directory,
+//! or read files in it, the permissions are removed, and the log reports that. If the directory
+//! contains files that the daemon does not know, other programs may need its permissions: such a
+//! directory is refused and not changed.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -20,48 +20,48 @@ use tracing::warn;
 /// Why a directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
-    /// Another user's.
+    /// It belongs to another user.
     #[error(
-        "the directory {path} belongs to user `{owner}`, and the daemon runs as `{user}`; \
+        "the directory {path} belongs to user `{owner}`, but the daemon runs as `{user}`; \
          stop other daemons that use it, then: chown -R {user}: {path}"
     )]
     Foreign {
-        /// Which directory.
+        /// The directory.
         path: PathBuf,
-        /// Whose it is.
+        /// Its owner.
         owner: String,
-        /// Who we are.
+        /// The daemon's user.
         user: String,
     },
     /// A file, or a link to one.
-    #[error("{path} is not a directory; write the path of one, which is made where it is missing")]
+    #[error("{path} is not a directory; give the path of a directory (a missing one is created)")]
     NotADirectory {
-        /// What is there.
+        /// The path.
         path: PathBuf,
     },
-    /// Other users may enter it, and other programs have files in it.
+    /// Other users can enter it, and other programs have files in it.
     #[error(
-        "the directory {path} is open to other users (mode {mode:o}) and holds `{entry}`, which is \
-         not the daemon's; write the path of a directory that only the daemon uses, or, where no \
+        "the directory {path} is open to other users (mode {mode:o}) and contains `{entry}`, which is \
+         not the daemon's; write the path of a directory that only the daemon uses, or, if no \
          other program uses this one: chmod {closed:o} {path}"
     )]
     Shared {
-        /// Which directory.
+        /// The directory.
         path: PathBuf,
         /// Its mode.
         mode: u32,
         /// A name in it that the daemon does not know.
         entry: String,
-        /// The mode that it would need.
+        /// The necessary mode.
         closed: u32,
     },
-    /// Every user may make files in it, and some have, as in `/tmp`.
+    /// Every user can create files in it, and some have, as in `/tmp`.
     #[error(
-        "every user may make files in the directory {path} (mode {mode:o}); write the path of a \
+        "every user may create files in the directory {path} (mode {mode:o}); write the path of a \
          directory that only the daemon uses"
     )]
     Public {
-        /// Which directory.
+        /// The directory.
         path: PathBuf,
         /// Its mode.
         mode: u32,
@@ -69,32 +69,32 @@ pub enum DirectoryError {
     /// The system refused.
     #[error("cannot {doing} {path}: {source}")]
     Io {
-        /// What was being done, as a verb.
+        /// The failed action, as a verb.
         doing: &'static str,
-        /// To what.
+        /// The path.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
 }
 
-/// What others are allowed in a directory of ours.
+/// The permissions of others in a directory of the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DirectoryAccess {
-    /// Nothing at all.
+    /// None.
     Owner,
     /// Its group may read.
     GroupReads,
 }
 
-/// The names that a daemon makes in one of its directories.
+/// The names of the daemon's files in one of its directories.
 pub type IsPart = fn(&OsStr) -> bool;
 
-/// What the root of every ext4 file system holds.
+/// An entry of the root of every ext4 file system.
 const LOST_AND_FOUND: &str = "lost+found";
 
 impl DirectoryAccess {
-    /// The permissions that are taken away.
+    /// The permissions to remove.
     const fn refused(self) -> u32 {
         match self {
             Self::Owner => 0o077,
@@ -103,19 +103,19 @@ impl DirectoryAccess {
     }
 }
 
-/// Makes sure that a directory that exists is ours and closed to others.
+/// Ensures that an existing directory is ours and closed to others.
 ///
 /// # Errors
 ///
-/// It belongs to another user, is shared with other programs, or cannot be tightened.
+/// It belongs to another user, is shared with other programs, or its permissions cannot be removed.
 pub fn secure(path: &Path, access: DirectoryAccess, is_part: IsPart) -> Result<(), DirectoryError> {
     let io = |doing| failed(doing, path);
-    // One object is examined and changed, whatever happens to its name meanwhile.
+    // One object is checked and changed, even if its name changes in the meantime.
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(OFlags::DIRECTORY.bits().cast_signed());
     let user = geteuid().as_raw();
     let directory = options.open(path).map_err(|error| match fs::metadata(path) {
-        // Another user's may not even be opened.
+        // A directory of another user may not even be opened.
         Ok(metadata) if metadata.uid() != user => foreign(path, metadata.uid(), user),
         _ if error.kind() == io::ErrorKind::NotADirectory => not_a_directory(path),
         _ => io("open")(error),
@@ -128,12 +128,12 @@ pub fn secure(path: &Path, access: DirectoryAccess, is_part: IsPart) -> Result<(
     tighten(&directory, &metadata, path, access).map_err(io("close to others"))
 }
 
-/// Could `user` have this directory to itself, once the daemon starts? Changes nothing. Without a
-/// user, whose directory it is does not count: a unit may start the daemon as its owner.
+/// Could the daemon use this directory with `user` as its owner? Changes nothing. Without a user,
+/// the owner does not matter: a unit may start the daemon as the owner.
 ///
 /// # Errors
 ///
-/// As [`secure`] has them; or it does not exist and cannot be made.
+/// As for [`secure`]; or it does not exist and cannot be created.
 pub fn examine(
     path: &Path,
     user: Option<u32>,
@@ -150,9 +150,9 @@ pub fn examine(
     is_unshared(path, &metadata, access_of_others, is_part)
 }
 
-/// Whose a directory is, where that is neither root nor the user of the shipped unit.
-pub fn stranger(path: &Path) -> Option<String> {
-    /// The users that systemd makes for units with `DynamicUser=`.
+/// The owner of a directory, if it is neither root nor the user of the shipped unit.
+pub fn foreign_owner(path: &Path) -> Option<String> {
+    /// The users that systemd creates for units with `DynamicUser=`.
     const DYNAMIC: std::ops::RangeInclusive<u32> = 61184..=65519;
     /// `User=` of deploy/relay.service.
     const OF_UNIT: &str = "relay";
@@ -161,14 +161,14 @@ pub fn stranger(path: &Path) -> Option<String> {
     (owner != 0 && !DYNAMIC.contains(&owner) && name != OF_UNIT).then_some(name)
 }
 
-/// The directory, where it exists; or `None` where it can be made.
+/// The directory, if it exists; or `None` if it can be created.
 ///
 /// # Errors
 ///
-/// It is on a file system that cannot be written to, or cannot be made.
+/// It is on a read-only file system, or cannot be created.
 pub fn find(path: &Path) -> Result<Option<fs::Metadata>, DirectoryError> {
     let existing = path.ancestors().find(|path| path.symlink_metadata().is_ok());
-    // A relative path without a first directory is in the working directory.
+    // A relative path of one component is in the working directory.
     let existing = existing.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let metadata = fs::metadata(existing).map_err(failed("examine", existing))?;
     if !metadata.is_dir() {
@@ -181,13 +181,13 @@ pub fn find(path: &Path) -> Result<Option<fs::Metadata>, DirectoryError> {
     if existing == path {
         return Ok(Some(metadata));
     }
-    // Root makes it for the daemon's user.
+    // Root creates it for the daemon's user.
     access(existing, Wanted::WRITE_OK | Wanted::EXEC_OK)
-        .map_err(failed("make a directory in", existing))?;
+        .map_err(failed("create a directory in", existing))?;
     Ok(None)
 }
 
-/// A directory that has to be closed to others must hold nothing of theirs.
+/// Checks that a directory whose permissions must be removed contains no foreign files.
 fn is_unshared(
     path: &Path,
     metadata: &fs::Metadata,
@@ -211,7 +211,7 @@ fn is_unshared(
     }
 }
 
-/// A name in the directory that no daemon makes.
+/// A name in the directory that is not the daemon's.
 fn foreign_entry(path: &Path, is_part: IsPart) -> Result<Option<String>, DirectoryError> {
     for entry in fs::read_dir(path).map_err(failed("read", path))? {
         let name = entry.map_err(failed("read", path))?.file_name();
@@ -239,7 +239,7 @@ fn foreign(path: &Path, owner: u32, user: u32) -> DirectoryError {
     DirectoryError::Foreign { path: path.to_owned(), owner, user }
 }
 
-/// Closes a file of ours to others, where it exists.
+/// Removes the permissions of others from a file of ours, if it exists.
 ///
 /// # Errors
 ///
@@ -249,7 +249,7 @@ pub fn secure_file(path: &Path) -> Result<(), DirectoryError> {
         let path = path.to_owned();
         move |source| DirectoryError::Io { doing, path, source }
     };
-    // Not opened: the system would drop the locks that SQLite has on it when it is closed.
+    // Not opened: when it is closed, the system would release the locks that SQLite has on it.
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_may_enter_is_closed_as_far_as_it_must_be() {
+    fn permissions_of_others_are_removed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
         for (before, access, after) in [
@@ -321,9 +321,9 @@ mod tests {
         assert_eq!(mode(&file), 0o600);
     }
 
-    /// Ways to a directory that other programs use, or that is none.
+    /// Directories that other programs use, and paths that are not directories.
     #[test]
-    fn what_others_use_is_refused_and_left_as_it_is() {
+    fn shared_directories_are_refused_and_unchanged() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
         let user = Some(geteuid().as_raw());
@@ -353,7 +353,7 @@ mod tests {
         let before = mode(&file);
         assert!(refused(&file).contains("not a directory"));
         assert_eq!(mode(&file), before);
-        // Closed already, it is as its owner wants it.
+        // A closed directory stays as its owner configured it.
         set(0o700);
         secure(path, DirectoryAccess::Owner, is_part).unwrap();
 
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_another_user_is_refused() {
+    fn a_directory_of_another_user_is_refused() {
         if !geteuid().is_root() {
             return;
         }

@@ -1,12 +1,12 @@
-//! What the daemon may do, from its first instruction on.
+//! The rights of the daemon, from its first instruction on.
 //!
-//! [`confine`] is for the start: no new privileges, no core dumps, files for their owner only.
-//! [`Account`] is the user that the daemon becomes once the kernel half is loaded and everything
-//! that takes more rights is done, and [`capabilities`] says which rights stay then. [`directory`]
-//! says which directories are believed to be ours alone.
+//! [`restrict_process`] is for the start: no new privileges, no core dumps, files for their owner only.
+//! [`Account`] is the user to which the daemon changes after the kernel half is loaded and all
+//! other steps with more rights are done; [`capabilities`] decides which capabilities stay.
+//! [`directory`] checks that only the daemon uses a directory.
 //!
-//! Users and capabilities belong to threads, so all of it must run before the runtime or any other
-//! thread starts.
+//! Users and capabilities belong to threads, so all of this must run before the runtime or any
+//! other thread starts.
 
 mod account;
 mod capabilities;
@@ -29,15 +29,15 @@ pub enum PrivilegeError {
     /// Another system call.
     #[error("cannot {doing}: {source}")]
     System {
-        /// What was being done, as a verb.
+        /// The failed action, as a verb.
         doing: &'static str,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// `daemon.user` or `daemon.group` is not known here.
+    /// `daemon.user` or `daemon.group` does not exist on this host.
     #[error(
-        "[daemon] {key}: this host has no {key} `{name}`; make it (deploy/relay.sysusers does for \
-         `relay`), or write the name of one that exists"
+        "[daemon] {key}: this host has no {key} `{name}`; create it (deploy/relay.sysusers does for \
+         `relay`), or write the name of an existing {key}"
     )]
     Unknown {
         /// The key.
@@ -45,42 +45,42 @@ pub enum PrivilegeError {
         /// Its value.
         name: String,
     },
-    /// Only root may become somebody else.
+    /// Only root can change to another user.
     #[error(
-        "[daemon] user: cannot become `{wanted}`, since the daemon was started as `{current}` and \
+        "[daemon] user: cannot change to `{wanted}`, because the daemon was started as `{current}` and \
          not as root; start it as root or as `{wanted}`, or remove the key"
     )]
     NotRoot {
         /// `daemon.user`.
         wanted: String,
-        /// Who we are.
+        /// The current user.
         current: String,
     },
-    /// A directory that the daemon's user cannot get to.
+    /// The daemon's user cannot reach a directory.
     #[error(
-        "{path}: {source}; the daemon runs as user `{user}`, who may not pass a directory above it: \
+        "{path}: {source}; the daemon runs as user `{user}`, who may not enter a directory above it: \
          write another path, or chmod o+x that directory"
     )]
     Unreachable {
         /// The directory.
         path: String,
-        /// Who cannot get there.
+        /// The user.
         user: String,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// A file that the daemon must be able to read again later.
+    /// The daemon's user cannot read a file that a reload reads again.
     #[error(
         "{path}: {source}; the daemon runs as user `{user}`, who must be able to read it at each \
-         reload, not only at the start: setfacl -m u:{user}:r {path}, or give it the user's group \
+         reload, not only at the start: setfacl -m u:{user}:r {path}, or give the file the user's group \
          and mode 640"
     )]
     Unreadable {
         /// The file.
         path: String,
-        /// Who cannot read it.
+        /// The user.
         user: String,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
 }
@@ -91,8 +91,8 @@ impl PrivilegeError {
     }
 }
 
-/// An error with the user that it concerns, where the system denied a permission: an administrator,
-/// who is root, can do what the daemon cannot.
+/// Adds the user to an error if the system denied a permission: the administrator is root and may
+/// have permissions that the daemon does not have.
 pub fn with_user(error: String) -> String {
     let user = rustix::process::geteuid();
     if user.is_root() || !error.contains("ermission denied") {
@@ -102,14 +102,14 @@ pub fn with_user(error: String) -> String {
     format!("{error}; this process runs as user `{user}`, who needs access to it")
 }
 
-/// What holds for the whole life of the process: what it makes is for its owner only, no program
-/// that it runs has more rights than itself, and its memory, with messages and keys in it, is
-/// neither dumped nor read by other processes of the same user.
+/// Settings for the whole life of the process: files that it creates are for their owner only,
+/// programs that it runs get no more rights than the process has, and its memory, which contains
+/// messages and keys, is neither dumped nor readable by other processes of the user.
 ///
 /// # Errors
 ///
 /// The kernel refused.
-pub fn confine() -> Result<(), PrivilegeError> {
+pub fn restrict_process() -> Result<(), PrivilegeError> {
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     rustix::thread::set_no_new_privs(true)
         .map_err(PrivilegeError::system("give up new privileges"))?;
@@ -123,17 +123,17 @@ fn refuse_dumps() -> Result<(), PrivilegeError> {
         .map_err(PrivilegeError::system("refuse core dumps"))
 }
 
-/// Becomes this user, where there is one, and gives up every capability that the daemon does not
-/// need any more, for good. Returns those that stay.
+/// Changes to this user, if there is one, and permanently drops every capability that the daemon no
+/// longer needs. Returns the remaining ones.
 ///
 /// # Errors
 ///
 /// The kernel refused, or the process is neither root nor this user.
-pub fn give_up(account: Option<&Account>) -> Result<caps::CapsHashSet, PrivilegeError> {
+pub fn drop_privileges(account: Option<&Account>) -> Result<caps::CapsHashSet, PrivilegeError> {
     capabilities::narrow_bounding_set()?;
     if let Some(account) = account {
         account.become_user()?;
-        // The change has set it back to the system's default.
+        // The change of the user has reset it to the system's default.
         refuse_dumps()?;
     }
     Ok(capabilities::give_up()?)

@@ -1,9 +1,9 @@
-//! Which connector does an accepted connection belong to, and by whose word?
+//! Which connector does an accepted connection belong to, and which part decides it?
 //!
-//! The tag that the kernel left on the socket answers. Where there is none, or it names what this
-//! process does not know, the daemon's own table of the generation in force answers instead; the
-//! server counts that, and it never grants more than the table says. This is also the one place where a
-//! generation is put in force, in the daemon and in the kernel.
+//! The answer is the tag that the kernel left on the socket. If there is no tag, or the tag has
+//! unknown values, the daemon's own table of the current generation decides; the server counts
+//! that, and it never grants more than the table. This module also puts generations in force, in
+//! the daemon and in the kernel; no other code does.
 
 pub mod publication;
 
@@ -22,29 +22,29 @@ use tokio::sync::Mutex;
 
 pub use publication::of as publication_of;
 
-/// Where a connection belongs.
+/// The connector of a connection.
 #[derive(Clone, Debug)]
 pub struct Classification {
-    /// The generation whose rules hold for the whole session.
+    /// The generation whose rules apply for the whole session.
     pub rules: Arc<Rules>,
-    /// The connector and its range; `None` when no connector takes this peer.
+    /// The connector and its range; `None` if no connector serves this client.
     pub connector: Option<ConnectorChoice>,
-    /// By whose word.
+    /// The part that decided.
     pub decided_by: DecidedBy,
 }
 
-/// The connector that takes a peer.
+/// The connector that serves a client.
 #[derive(Clone, Debug)]
 pub struct ConnectorChoice {
     /// Its id.
     pub id: ConnectorId,
     /// The connector.
     pub connector: Arc<Connector>,
-    /// The range that contains the peer.
+    /// The range that contains the client.
     pub range: RangeId,
 }
 
-/// Who decided.
+/// The part that decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DecidedBy {
     /// The daemon's table, for this reason.
@@ -60,25 +60,25 @@ pub enum Why {
     TagDisagrees,
     /// The socket has no tag.
     TagMissing,
-    /// The tag names a generation or a connector that this process does not know.
+    /// The tag has a generation or a connector that this process does not know.
     TagUnknown,
-    /// The kernel did not answer when asked for the tag.
+    /// The kernel did not return the tag.
     TagUnreadable,
-    /// The address was told by a proxy, of whom the kernel knows nothing.
+    /// A proxy stated the address, which the kernel does not know.
     Proxied,
     /// The kernel half is not in use.
     Userspace,
 }
 
 impl ConnectorChoice {
-    /// The range as the configuration writes it.
+    /// The range, as written in the configuration.
     pub fn range(&self) -> Option<&Range> {
         self.connector.range(self.range)
     }
 }
 
 impl DecidedBy {
-    /// `kernel` or `daemon`, as logs and `status` say it.
+    /// `kernel` or `daemon`, for logs and `status`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Daemon(_) => "daemon",
@@ -86,7 +86,7 @@ impl DecidedBy {
         }
     }
 
-    /// Why not the kernel.
+    /// Why the kernel did not decide.
     pub const fn why(self) -> Option<&'static str> {
         match self {
             Self::Daemon(Why::TagDisagrees) => Some("the tag disagrees with the daemon's table"),
@@ -94,8 +94,8 @@ impl DecidedBy {
             Self::Daemon(Why::TagUnknown) => {
                 Some("the tag names an unknown generation or connector")
             }
-            Self::Daemon(Why::TagUnreadable) => Some("the kernel did not give the tag"),
-            Self::Daemon(Why::Proxied) => Some("a proxy told the address"),
+            Self::Daemon(Why::TagUnreadable) => Some("the kernel did not return the tag"),
+            Self::Daemon(Why::Proxied) => Some("a proxy stated the address"),
             Self::Daemon(Why::Userspace) => Some("the userspace classifier is in use"),
             Self::Kernel => None,
         }
@@ -114,11 +114,11 @@ struct Kernel {
     publisher: Mutex<Publisher>,
 }
 
-/// The generation in force, and those whose tags may still be on sockets that wait for `accept`.
+/// The current generation, and those whose tags may still be on sockets that wait for `accept`.
 #[derive(Clone)]
 struct Generations {
     in_force: Arc<Rules>,
-    /// A generation that the kernel is about to put in force, or one that was replaced.
+    /// A generation that is being published, or a replaced one.
     others: Vec<(Instant, Arc<Rules>)>,
 }
 
@@ -128,11 +128,11 @@ impl Classifier {
         Self::new(rules, None, false)
     }
 
-    /// A classifier that reads the kernel's tags. The rules are put in force in the kernel too.
+    /// A classifier that reads the kernel's tags. Puts the rules in force in the kernel too.
     ///
     /// # Errors
     ///
-    /// The kernel's maps did not take the generation.
+    /// The kernel's maps refused the generation.
     pub fn kernel(
         rules: Arc<Rules>,
         tags: TagReader,
@@ -154,7 +154,7 @@ impl Classifier {
         Arc::clone(&self.generations.load().in_force)
     }
 
-    /// Where this accepted connection belongs. `local` and `remote` are its own addresses.
+    /// Classifies this accepted connection by its own addresses.
     pub fn classify(&self, socket: BorrowedFd<'_>, connection: &Connection) -> Classification {
         let generations = self.generations.load();
         let Some(kernel) = &self.kernel else {
@@ -166,7 +166,7 @@ impl Classifier {
                 return self.by_table(&generations.in_force, connection, Why::TagMissing);
             }
             Err(error) => {
-                tracing::warn!(%error, remote = %connection.remote(), "the kernel did not give a tag");
+                tracing::warn!(%error, remote = %connection.remote(), "the kernel did not return a tag");
                 return self.by_table(&generations.in_force, connection, Why::TagUnreadable);
             }
         };
@@ -181,8 +181,8 @@ impl Classifier {
         Classification { rules: Arc::clone(rules), connector, decided_by: DecidedBy::Kernel }
     }
 
-    /// Where a client belongs whose address somebody else told: a proxy, who is believed. The tag is
-    /// about the proxy, so the daemon's table of the generation in force answers.
+    /// Classifies a client whose address a trusted proxy stated. The tag is about the proxy, so the
+    /// daemon's table of the current generation decides.
     pub fn classify_told(&self, connection: &Connection) -> Classification {
         self.by_table(&self.generations.load().in_force, connection, Why::Proxied)
     }
@@ -197,12 +197,12 @@ impl Classifier {
         Classification { rules: Arc::clone(rules), connector, decided_by: DecidedBy::Daemon(why) }
     }
 
-    /// Puts a generation in force. The daemon knows it before the kernel tags with it, and
-    /// remembers the one that it replaces. Blocks for as long as the kernel's maps take.
+    /// Puts a generation in force. The daemon knows the generation before the kernel tags with it,
+    /// and remembers the replaced one. Blocks as long as the kernel's maps need.
     ///
     /// # Errors
     ///
-    /// The kernel's maps did not take it: the generation before stays in force, in both.
+    /// The kernel's maps refused the generation: the previous one stays in force, in both.
     pub fn publish(&self, rules: Arc<Rules>) -> Result<(), KernelError> {
         let now = Instant::now();
         let before = self.generations.load_full();
@@ -225,15 +225,15 @@ impl Classifier {
         Ok(())
     }
 
-    /// Is there something for [`Classifier::sweep`] to remove, now or soon? Cheap.
+    /// Does [`Classifier::sweep`] have work now, or soon? Cheap.
     pub fn needs_sweep(&self) -> bool {
         let Some(kernel) = &self.kernel else { return false };
-        // While a generation is being published, the one that it replaces is about to be retired.
+        // During a publication, a generation is about to be replaced.
         kernel.publisher.try_lock().map_or(true, |publisher| publisher.needs_sweep())
     }
 
-    /// Removes from the kernel what replaced generations left there. To be called every now and
-    /// then while [`Classifier::needs_sweep`].
+    /// Removes replaced generations from the kernel. Must be called regularly while
+    /// [`Classifier::needs_sweep`] returns true.
     pub fn sweep(&self) {
         if let Some(kernel) = &self.kernel
             && let Ok(mut publisher) = kernel.publisher.try_lock()
@@ -244,7 +244,7 @@ impl Classifier {
 }
 
 impl Generations {
-    /// The rules and the connector that a tag names, if this process knows both.
+    /// The rules and the connector of a tag, if this process knows both.
     fn known(&self, tag: Tag) -> Option<(&Arc<Rules>, Option<ConnectorChoice>)> {
         let rules = std::iter::once(&self.in_force)
             .chain(self.others.iter().rev().map(|(_, rules)| rules))
@@ -258,7 +258,7 @@ impl Generations {
     }
 }
 
-/// What the table would have said to give this tag.
+/// The result of the table that this tag stands for.
 fn match_of(tag: Tag) -> TableMatch {
     match tag.connector {
         NO_CONNECTOR => TableMatch::NoConnector,

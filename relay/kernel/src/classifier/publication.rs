@@ -1,4 +1,4 @@
-//! What of a generation the kernel needs to know.
+//! The part of a generation that the kernel needs.
 
 use crate::Publication;
 use relay_common::budget::TokenBudget;
@@ -23,7 +23,7 @@ pub fn of(rules: &Rules) -> Publication {
     }
 }
 
-/// What the guard knows of a connector.
+/// The settings of a connector for the guard.
 pub fn guarded(connector: &Connector) -> ConnectorEntry {
     ConnectorEntry {
         refuse: connector.refuse.into(),

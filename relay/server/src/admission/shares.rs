@@ -1,14 +1,14 @@
-//! How many of the connections that are left may one source have, and how many a network?
+//! How many of the free connections may one source have, and how many a network?
 //!
-//! Two limits hold for a source. The fixed one decides while a connector is far from full: of 5,000
-//! connections with none open, 2 percent are 100 and the fixed limit is 20. The percentage is of
-//! those that are left, so it falls as the connector fills, below 20 from 4,000 on, and the nearer
-//! the end the less one source may take. Who has no connection is never refused for its share.
+//! Two limits apply to a source. The fixed limit decides while a connector has many free
+//! connections: with 5,000 connections and none open, 2 percent are 100, but the fixed limit is 20.
+//! The percentage is of the free connections, so it falls as the connector fills: below 20 from
+//! 4,000 connections on. A source without a connection is never refused because of its share.
 //!
-//! One customer of a provider has many /64s, so wider networks have a share of what is left too. A
-//! range that lies within such a network was written for its hosts: there the network's share
-//! protects no other client, and does not hold. The last connections of a connector are kept for
-//! sources that have none.
+//! One customer of a provider has many /64s, so larger networks have a share of the free
+//! connections too. If a range lies within such a network, the administrator wrote it for those
+//! hosts: the network's share would protect no other client and does not apply. The last
+//! connections of a connector are reserved for sources without a connection.
 
 use crate::limits::{NETWORK_SHARES_IPV4, NETWORK_SHARES_IPV6, RESERVED_CONNECTION_PERCENTAGE};
 use relay_common::address::Address;
@@ -21,30 +21,30 @@ pub(super) struct Network {
     bits: u32,
 }
 
-/// How many connections a source may have: so many percent of those that are left, and always one.
+/// The connections of a source: a percentage of the free connections, and at least one.
 pub(super) fn share(percentage: u32, left: u32) -> u32 {
     let share = u64::from(left) * u64::from(percentage) / 100;
     u32::try_from(share).unwrap_or(u32::MAX).max(1)
 }
 
-/// How many connections are kept for sources without one.
+/// The connections that are reserved for sources without a connection.
 pub(super) fn reserve(most: u32) -> u32 {
     u32::try_from(u64::from(most) * u64::from(RESERVED_CONNECTION_PERCENTAGE) / 100).unwrap_or(most)
 }
 
-/// The networks of this address that have a share, and how many percent it is of what is left.
+/// The networks of this address that have a share, with the percentage.
 fn shares(address: Address) -> &'static [(u32, u32)] {
     if address.is_ipv4() { NETWORK_SHARES_IPV4 } else { NETWORK_SHARES_IPV6 }
 }
 
-/// How many connections a network may have: so many percent of those that are left, and always as
-/// many as one source in it.
+/// The connections of a network: a percentage of the free connections, and at least as many as one
+/// source in it may have.
 pub(super) fn network_share(percentage: u32, left: u32, limits: &Limits) -> u32 {
     share(percentage, left).max(limits.max_inbound_connection_per_source.unwrap_or(0))
 }
 
-/// Those among them that hold for a client in this range: a range within a network is for its hosts.
-/// Where a source may have everything, so may a network.
+/// The shares that apply to a client in this range. A range within a network is for its hosts, so
+/// the share of the network does not apply. If a source has no limit, a network has none.
 pub(super) fn shares_beyond(
     range: Option<&Range>,
     address: Address,
@@ -60,7 +60,8 @@ pub(super) fn shares_beyond(
             .map(|number| Address { octets: number.to_be_bytes() }.network(bits));
         low == high
     };
-    // Wider networks come later, and what is within one of them is within those after it.
+    // Larger networks come later; a network that contains one of them contains the earlier ones
+    // too.
     let wider = all.iter().take_while(|share| !is_within(share)).count();
     &all[..wider]
 }
@@ -74,7 +75,7 @@ impl Network {
         Self::new(address, if address.is_ipv4() { 32 } else { 64 })
     }
 
-    /// What a connection from this address is counted for.
+    /// All units for which a connection from this address counts.
     pub(super) fn all(address: Address) -> impl Iterator<Item = Self> {
         let wider = shares(address).iter().map(move |&(bits, _)| Self::new(address, bits));
         std::iter::once(Self::source(address)).chain(wider)

@@ -39,10 +39,10 @@ fn a_place_is_taken_and_given_back() {
     drop(second);
     let again = admit(1, 3).unwrap();
     drop((first, third, other, again));
-    assert!(admission.0.lock().is_empty(), "what is gone takes no memory");
+    assert!(admission.0.lock().is_empty(), "ended connections need no memory");
 }
 
-/// Fills a connector from as many sources as it takes, each as far as it may.
+/// Fills a connector from as many sources as necessary, each up to its limits.
 fn fill(limits: &Limits, sources: u32) -> Vec<u32> {
     let admission = Arc::new(Admission::default());
     let mut held = Vec::new();
@@ -62,7 +62,7 @@ fn fill(limits: &Limits, sources: u32) -> Vec<u32> {
 #[test]
 fn the_share_of_a_source_falls_as_the_connector_fills() {
     let counts = fill(&Limits::default(), 300);
-    // 200 sources take the 20 of the fixed limit each, which are the first 4,000.
+    // 200 sources have the fixed limit of 20 connections each, which are the first 4,000.
     assert!(counts[..199].iter().all(|&count| count == 20), "{counts:?}");
     assert!(counts[201] < 20 && counts.is_sorted_by(|a, b| a >= b), "{counts:?}");
     assert!(counts.iter().sum::<u32>() < 5_000 && counts[299] > 0, "{counts:?}");
@@ -70,12 +70,12 @@ fn the_share_of_a_source_falls_as_the_connector_fills() {
     let limits = Limits { max_inbound_connection: Some(10), ..Limits::default() };
     assert_eq!(fill(&limits, 11), [[1; 10].as_slice(), &[0]].concat());
     let whole = Limits { max_inbound_connection_percentage_per_source: 100, ..limits };
-    // Of 10 that are left after 0, of 9 after 1, and so on: half of them to the first.
+    // With half of the free connections as limit: of 10 free after 0, of 9 free after 1, and so on.
     assert_eq!(fill(&whole, 3), [5, 3, 1]);
 }
 
-/// How many connections each of these ranges gets of one connector, each client as many as it
-/// may, at most so many clients.
+/// The number of connections of each range on one connector. Each client connects as often as it
+/// may; at most this many clients.
 fn fill_from(
     admission: &Arc<Admission>,
     range: Option<&str>,
@@ -98,11 +98,11 @@ fn many_networks_of_one_customer_share_and_leave_room_for_others() {
     let sites = || (0..428).map(|site| format!("2001:db8:1:{site:x}::1"));
     let admission = Arc::new(Admission::default());
     let taken = fill_from(&admission, None, sites());
-    // Ten percent of what is left: n is at most (5000 - n) / 10.
+    // Ten percent of the free connections: n is at most (5000 - n) / 10.
     assert_eq!(taken.len(), 454);
     let halves = fill_from(&admission, None, (0..256).map(|it| format!("2001:db8:2:{it:x}::1")));
     assert!((200..300).contains(&halves.len()), "a /56 has five percent: {}", halves.len());
-    // A provider's customers together have no more than half.
+    // All customers of one provider have at most half of the connections.
     let provider = fill_from(&admission, None, (3..5000).map(|it| format!("2001:db8:{it:x}::1")));
     let all = taken.len() + halves.len() + provider.len();
     assert!((1600..1700).contains(&all), "{all}");
@@ -114,7 +114,7 @@ fn many_networks_of_one_customer_share_and_leave_room_for_others() {
         assert!(admission.admit(ConnectorId(1), &limits, None, remote).is_ok(), "{remote}");
     }
     drop((taken, halves, provider, rented));
-    assert!(admission.0.lock().is_empty(), "what is gone takes no memory");
+    assert!(admission.0.lock().is_empty(), "ended connections need no memory");
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn a_network_that_a_range_was_written_for_may_have_all_of_it() {
     let of = |range| fill_from(&Arc::new(Admission::default()), Some(range), clients()).len();
     assert!(of("10.38.97.0/24") > 4_000);
     assert!(of("10.38.97.0-10.38.97.255") > 4_000);
-    // Others are in it too.
+    // The range contains other networks too.
     assert_eq!(of("10.38.0.0/16"), 1_000);
     assert_eq!(of("0.0.0.0-255.255.255.255"), 1_000);
     let sites = || (0..255).map(|site| format!("fd38:0:0:{site:x}::1"));

@@ -1,4 +1,4 @@
-//! Reads the resources, off the path of every session, and says in the log when a level changes.
+//! Measures the resources, outside of sessions, and logs changed levels.
 
 use std::fs;
 use std::sync::Arc;
@@ -11,24 +11,23 @@ use relay_policy::pressure::PressureLevel;
 use relay_queue::Queue;
 use tracing::{info, warn};
 
-/// Where the values come from.
+/// The sources of the values.
 #[derive(Clone, Debug)]
 pub struct Meter {
     queue: Queue,
-    /// Octets of memory that this process may have; `None`: unknown.
+    /// Octets of memory that this process may use; `None`: unknown.
     memory: Option<u64>,
-    /// Messages of the backlog that were there when this process began, as far as they may be there
-    /// still.
+    /// Messages of the backlog that an earlier process left, as far as they may still be there.
     left_over: Arc<AtomicU64>,
 }
 
 impl Meter {
-    /// For this queue and this process.
+    /// A meter for this queue and this process.
     pub fn new(queue: Queue) -> Self {
         Self { queue, memory: host_memory(), left_over: Arc::new(AtomicU64::new(u64::MAX)) }
     }
 
-    /// Reads every resource once. It asks the file system of the queue, which may take its time.
+    /// Measures every resource once. Asks the file system of the queue, which may be slow.
     pub async fn read(&self) -> Readings {
         let store = self.queue.store();
         let usage = store.usage().await;
@@ -37,7 +36,7 @@ impl Meter {
         }
         let disk = usage.as_ref().ok().map(|usage| percent(usage.used_octets, usage.octets));
         let backlog = usage.ok().map(|usage| self.growth(usage.backlog));
-        // The kernel adds up what every mapping has.
+        // The kernel adds up all mappings.
         let used = tokio::task::spawn_blocking(private_memory).await.ok().flatten();
         let memory = used.zip(self.memory).map(|(used, all)| percent(used, all));
         let held = self.queue.message_memory();
@@ -48,38 +47,38 @@ impl Meter {
 }
 
 impl Meter {
-    /// How much longer a backlog is than what an earlier process has left of it. A backlog presses
-    /// when mail comes faster than it goes; to refuse mail after a restart until all of a long queue
-    /// has been looked at would help nobody.
+    /// The growth of the backlog since the start of this process. A backlog matters if mail arrives
+    /// faster than it is delivered. To refuse mail after a restart until a long queue has been
+    /// worked off would help no client.
     fn growth(&self, backlog: u64) -> u64 {
         let before = self.left_over.fetch_min(backlog, Ordering::AcqRel);
         backlog - before.min(backlog)
     }
 }
 
-/// Meters for as long as the daemon runs.
+/// Measures as long as the daemon runs.
 pub async fn run(pressure: Arc<BackPressure>, meter: Meter) {
     let mut ticks = tokio::time::interval(BACK_PRESSURE_INTERVAL);
     let mut refuses = false;
     loop {
         ticks.tick().await;
         let readings = meter.read().await;
-        tell_refusal(&mut refuses, readings.refusal.as_ref());
-        pressure.take(readings).iter().for_each(tell);
+        log_refusal(&mut refuses, readings.refusal.as_ref());
+        pressure.update(readings).iter().for_each(log_change);
     }
 }
 
-/// Says when the queue begins to refuse mail, and when that is over.
-fn tell_refusal(refuses: &mut bool, refusal: Option<&StoreError>) {
+/// Logs when the queue begins and ends to refuse mail.
+fn log_refusal(refuses: &mut bool, refusal: Option<&StoreError>) {
     match refusal {
-        Some(error) if !*refuses => warn!(%error, "the queue takes no mail"),
-        None if *refuses => warn!("the queue takes mail again"),
+        Some(error) if !*refuses => warn!(%error, "the queue accepts no mail"),
+        None if *refuses => warn!("the queue accepts mail again"),
         Some(_) | None => {}
     }
     *refuses = refusal.is_some();
 }
 
-fn tell(change: &LevelChange) {
+fn log_change(change: &LevelChange) {
     let LevelChange { resource, from, to, value } = change;
     let unit = resource.unit();
     if to > from {
@@ -91,25 +90,25 @@ fn tell(change: &LevelChange) {
 
 const fn effect(level: PressureLevel) -> &'static str {
     match level {
-        PressureLevel::Normal => "this resource keeps no mail away",
-        PressureLevel::Medium => "mail is taken from servers only",
-        PressureLevel::High => "no mail is taken, and connections are turned away",
+        PressureLevel::Normal => "this resource delays no mail",
+        PressureLevel::Medium => "mail is accepted from servers only",
+        PressureLevel::High => "no mail is accepted, and connections are refused",
     }
 }
 
-/// Rounded down; nothing of nothing is nothing.
+/// Rounded down; zero if the whole is zero.
 fn percent(part: u64, whole: u64) -> u64 {
     let percent = u128::from(part) * 100 / u128::from(whole.max(1));
     u64::try_from(percent).unwrap_or(u64::MAX)
 }
 
-/// Octets of memory that no other process shares, as Exchange's private bytes.
+/// Octets of memory that this process does not share, like Exchange's private bytes.
 fn private_memory() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     kibibytes(&status, "RssAnon:")
 }
 
-/// Octets of memory of this host, or of the control group that this process is confined to.
+/// Octets of memory of this host, or of the control group of this process.
 fn host_memory() -> Option<u64> {
     let host = kibibytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:");
     let group = group_memory();
@@ -120,7 +119,7 @@ fn group_memory() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
     let limit = fs::read_to_string(format!("/sys/fs/cgroup/{path}/memory.max")).ok()?;
-    // `max` is no number, and no limit.
+    // `max` is not a number: there is no limit.
     limit.trim().parse().ok()
 }
 
@@ -136,7 +135,7 @@ mod tests {
     use crate::back_pressure::meter::*;
 
     #[tokio::test]
-    async fn what_was_there_before_presses_nobody() {
+    async fn a_backlog_of_an_earlier_process_causes_no_pressure() {
         let directory = tempfile::TempDir::new().unwrap();
         let settings = relay_queue::QueueSettings {
             hostname: relay_mail::path::Domain::parse("edge1.contoso.example").unwrap(),

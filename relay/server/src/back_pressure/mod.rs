@@ -1,13 +1,12 @@
-//! How short this host is of what it cannot do without, and since when.
+//! How scarce are the resources of this host, and since when?
 //!
-//! Four resources are metered every [`crate::limits::BACK_PRESSURE_INTERVAL`]: the disk of the
-//! queue, the messages that delivery has not come to yet, the memory of this process, and the part
-//! of it that holds messages on their way in. Each has a level, Normal, Medium or High, which rises
-//! at other values than it falls at, so that it does not flutter. The highest of them is the
-//! daemon's, one word that sessions and listeners read without a lock.
+//! Four resources are measured every [`crate::limits::BACK_PRESSURE_INTERVAL`]: the disk of the
+//! queue, the messages that delivery has not tried yet, the memory of this process, and the part of
+//! the memory for messages that are being received. Each has a level, Normal, Medium or High. A
+//! level rises at another value than it falls, so that it does not change all the time. The highest
+//! level is the daemon's: one word that sessions and listeners read without a lock.
 //!
-//! What follows from a level is for `relay_policy::back_pressure`; how a value is read, for
-//! [`meter`].
+//! `relay_policy::back_pressure` decides what a level means; [`meter`] measures the values.
 
 pub mod meter;
 
@@ -23,40 +22,40 @@ use relay_mail::store_error::StoreError;
 use relay_policy::pressure::{BackPressureSettings, Pressure, PressureLevel, Resource, Thresholds};
 use serde::{Deserialize, Serialize};
 
-/// What was read at one time. A value that could not be read keeps its level.
+/// The values of one measurement. If a value could not be measured, its level stays.
 #[derive(Clone, Debug, Default)]
 pub struct Readings {
-    /// Of each resource, in the order of [`Resource::ALL`].
+    /// The value of each resource, in the order of [`Resource::ALL`].
     pub values: [Option<u64>; Resource::ALL.len()],
-    /// Why the queue takes nothing, if it does not.
+    /// Why the queue accepts no mail, if it accepts none.
     pub refusal: Option<StoreError>,
 }
 
-/// A level that has changed.
+/// A changed level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LevelChange {
-    /// Whose.
+    /// The resource.
     pub resource: Resource,
-    /// What it was.
+    /// The old level.
     pub from: PressureLevel,
-    /// What it is.
+    /// The new level.
     pub to: PressureLevel,
-    /// The value that made it change.
+    /// The value that changed the level.
     pub value: u64,
 }
 
-/// What `relay status` tells of one resource.
+/// The state of one resource for `relay status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourceStatus {
-    /// Which.
+    /// The resource.
     pub resource: Resource,
     /// Its level.
     pub level: PressureLevel,
-    /// Its value when it was read last; `None`: it could not be.
+    /// The last value; `None` if it could not be measured.
     pub value: Option<u64>,
-    /// What the value is counted in.
+    /// The unit of the value.
     pub unit: String,
-    /// Where its level changes.
+    /// The values at which the level changes.
     #[serde(flatten)]
     pub thresholds: Thresholds,
 }
@@ -79,29 +78,29 @@ struct Gauge {
 }
 
 impl BackPressure {
-    /// Everything is Normal until something is read.
+    /// All levels are Normal until the first measurement.
     pub fn new(settings: &BackPressureSettings) -> Self {
         let gauge = |thresholds| Gauge { thresholds, level: PressureLevel::Normal, value: None };
         let gauges = Mutex::new(settings.thresholds().map(gauge));
         Self { current: AtomicU8::new(0), refusal: ArcSwapOption::empty(), gauges }
     }
 
-    /// Other thresholds from now on. Levels follow when values are read next.
+    /// Sets other thresholds. Levels change at the next measurement.
     pub fn set(&self, settings: &BackPressureSettings) {
         for (gauge, thresholds) in self.gauges.lock().iter_mut().zip(settings.thresholds()) {
             gauge.thresholds = thresholds;
         }
     }
 
-    /// The level that holds. One load.
+    /// The current level. One load.
     pub fn pressure(&self) -> Pressure {
         Pressure::unpack(self.current.load(Ordering::Relaxed))
     }
 
-    /// Did the queue take mail when it was asked last? One load.
+    /// Did the queue accept mail at the last measurement? One load.
     ///
     /// # Errors
-    /// Why it did not.
+    /// The reason why it did not.
     pub fn queue(&self) -> Result<(), StoreError> {
         match &*self.refusal.load() {
             None => Ok(()),
@@ -109,8 +108,8 @@ impl BackPressure {
         }
     }
 
-    /// Takes what was read, and says which levels changed by it.
-    pub fn take(&self, readings: Readings) -> Vec<LevelChange> {
+    /// Sets the measured values, and returns the changed levels.
+    pub fn update(&self, readings: Readings) -> Vec<LevelChange> {
         let mut gauges = self.gauges.lock();
         let mut changes = Vec::new();
         for ((gauge, value), resource) in gauges.iter_mut().zip(readings.values).zip(Resource::ALL)
@@ -132,7 +131,7 @@ impl BackPressure {
         changes
     }
 
-    /// What is to be told of each resource.
+    /// The state of each resource.
     pub fn status(&self) -> Vec<ResourceStatus> {
         let gauges = self.gauges.lock();
         let status = gauges.iter().zip(Resource::ALL).map(|(gauge, resource)| ResourceStatus {

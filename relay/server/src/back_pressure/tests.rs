@@ -15,7 +15,7 @@ fn levels(values: &[u64]) -> Vec<PressureLevel> {
 }
 
 #[test]
-fn levels_rise_at_other_values_than_they_fall_at() {
+fn levels_rise_and_fall_at_different_values() {
     assert_eq!(levels(&[49, 50, 49, 31, 30, 49]), [Normal, Medium, Medium, Medium, Normal, Normal]);
     assert_eq!(levels(&[79, 80, 79, 61, 60, 79]), [Medium, High, High, High, Medium, Medium]);
     assert_eq!(levels(&[80, 30]), [High, Normal], "two steps at once");
@@ -34,7 +34,7 @@ fn readings(disk: u64, queue: u64, memory: Option<u64>, messages: u64) -> Readin
 }
 
 #[test]
-fn the_highest_level_holds_and_the_first_that_has_it_is_blamed() {
+fn the_first_resource_with_the_highest_level_is_named() {
     let settings = BackPressureSettings {
         queue_length: THRESHOLDS,
         memory_use: THRESHOLDS,
@@ -45,42 +45,42 @@ fn the_highest_level_holds_and_the_first_that_has_it_is_blamed() {
     let queue =
         LevelChange { resource: Resource::QueueLength, from: Normal, to: Medium, value: 55 };
     let memory = LevelChange { resource: Resource::MemoryUse, from: Normal, to: Medium, value: 50 };
-    assert_eq!(pressure.take(readings(1, 55, Some(50), 0)), [queue, memory]);
+    assert_eq!(pressure.update(readings(1, 55, Some(50), 0)), [queue, memory]);
     let blamed = |level, resource| Pressure { level, resource };
     assert_eq!(pressure.pressure(), blamed(Medium, Some(Resource::QueueLength)));
-    assert_eq!(pressure.take(readings(1, 55, Some(90), 0)).len(), 1);
+    assert_eq!(pressure.update(readings(1, 55, Some(90), 0)).len(), 1);
     assert_eq!(pressure.pressure(), blamed(High, Some(Resource::MemoryUse)));
 
-    // What cannot be read stays as it was.
-    assert_eq!(pressure.take(readings(1, 55, None, 0)), []);
+    // A resource that cannot be measured keeps its level.
+    assert_eq!(pressure.update(readings(1, 55, None, 0)), []);
     assert_eq!(pressure.pressure(), blamed(High, Some(Resource::MemoryUse)));
     let status = &pressure.status()[2];
     assert_eq!((status.level, status.value, status.unit.as_str()), (High, None, "%"));
 
-    assert_eq!(pressure.take(readings(1, 0, Some(0), 0)).len(), 2);
+    assert_eq!(pressure.update(readings(1, 0, Some(0), 0)).len(), 2);
     assert_eq!(pressure.pressure(), Pressure::default());
 }
 
 #[test]
-fn other_thresholds_hold_when_values_are_read_next() {
+fn new_thresholds_apply_at_the_next_measurement() {
     let pressure = BackPressure::new(&BackPressureSettings::default());
-    pressure.take(readings(40, 0, Some(0), 0));
+    pressure.update(readings(40, 0, Some(0), 0));
     pressure.set(&BackPressureSettings {
         disk_use: Thresholds { low_to_medium: 40, ..THRESHOLDS },
         ..BackPressureSettings::default()
     });
     assert_eq!(pressure.pressure().level, Normal);
-    assert_eq!(pressure.take(readings(40, 0, Some(0), 0)).len(), 1);
+    assert_eq!(pressure.update(readings(40, 0, Some(0), 0)).len(), 1);
     assert_eq!(pressure.pressure(), Pressure { level: Medium, resource: Some(Resource::DiskUse) });
 }
 
 #[test]
-fn a_queue_that_refuses_is_known_until_it_takes_mail_again() {
+fn a_refusing_queue_is_known_until_it_accepts_mail_again() {
     let pressure = BackPressure::new(&BackPressureSettings::default());
     assert!(pressure.queue().is_ok());
-    pressure.take(Readings { refusal: Some(StoreError::Refusing), ..Readings::default() });
+    pressure.update(Readings { refusal: Some(StoreError::Refusing), ..Readings::default() });
     assert!(matches!(pressure.queue(), Err(StoreError::Refusing)));
-    pressure.take(Readings::default());
+    pressure.update(Readings::default());
     assert!(pressure.queue().is_ok());
 }
 
@@ -96,7 +96,7 @@ fn a_pressure_fits_a_word() {
 }
 
 proptest! {
-    /// Between its thresholds a level stays, so nothing flutters at a value that hardly moves.
+    /// Between its thresholds a level stays, so that small changes of the value have no effect.
     #[test]
     fn a_value_that_stays_changes_a_level_once(before in 0u64..100, value in 0u64..100) {
         let level = THRESHOLDS.next(Normal, before);

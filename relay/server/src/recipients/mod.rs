@@ -1,10 +1,10 @@
-//! Does this recipient exist? The servers that know are asked, and what they say is remembered.
+//! Does this recipient exist? The module asks the server that knows, and caches the answer.
 //!
-//! An answer is kept for a while, so that a server is not asked for each message: that a recipient
-//! is known for longer than that it is not, since a new mailbox should not wait for its first
-//! message. Trouble is never kept. Of one recipient one question at a time is under way, and all
-//! who want to know wait for it. How a server is asked is in [`question`]; what an answer means for
-//! a client, for [`relay_policy`] to say.
+//! An answer is kept for a while, so that a server is not asked for each message. "Exists" is kept
+//! longer than "does not exist", because a new mailbox should not wait long for its first message.
+//! Errors are not kept. Only one look-up of a recipient runs at a time, and other sessions wait for
+//! its result. [`question`] asks a server; [`relay_policy`] decides what an answer means for a
+//! client.
 
 mod question;
 
@@ -24,16 +24,16 @@ use relay_mail::path::Mailbox;
 use relay_policy::{RecipientFinding, RecipientLookup};
 use tokio::sync::{Semaphore, watch};
 
-/// What was asked and what is being asked. Clones are the same.
+/// The cached answers and the look-ups that are under way. Clones share both.
 #[derive(Clone, Debug)]
 pub struct RecipientLookups(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// What we call ourselves.
+    /// Our name in EHLO.
     hello_name: ArcSwap<String>,
     table: Mutex<Table>,
-    /// A permit for each question that may be under way, to all servers together.
+    /// Limits the look-ups at one time, over all servers.
     questions: Arc<Semaphore>,
 }
 
@@ -43,12 +43,12 @@ struct Table {
     under_way: HashMap<Key, watch::Receiver<Option<RecipientFinding>>>,
 }
 
-/// Whom to ask about whom. The local part is as it was written: only its server knows whether case
-/// matters.
+/// The server and the recipient. The local part is kept as written, because only its server knows
+/// whether case matters.
 type Key = (RecipientLookup, Mailbox);
 
 impl RecipientLookups {
-    /// Nothing is known yet.
+    /// No answers yet.
     pub fn new() -> Self {
         Self(Arc::new(Shared {
             hello_name: ArcSwap::default(),
@@ -57,13 +57,13 @@ impl RecipientLookups {
         }))
     }
 
-    /// What we call ourselves from now on.
+    /// Sets our name in EHLO.
     pub fn set_hello_name(&self, name: &str) {
         self.0.hello_name.store(Arc::new(name.to_owned()));
     }
 
-    /// What is known of a recipient, or what its server says now. A question that nobody waits for
-    /// any more goes on: the next who wants to know has the answer sooner.
+    /// The cached answer, or the answer of the server. A look-up continues if its session ends, so
+    /// that the next session has the answer sooner.
     pub async fn find(&self, lookup: RecipientLookup, mailbox: Mailbox) -> RecipientFinding {
         let key = (lookup, mailbox);
         let mut answer = {
@@ -82,14 +82,14 @@ impl RecipientLookups {
         };
         match answer.wait_for(Option::is_some).await {
             Ok(finding) => finding.clone(),
-            // The task that asked is gone.
+            // The task with the look-up has ended.
             Err(_) => None,
         }
         .unwrap_or_else(|| RecipientFinding::Unavailable("the question was given up".to_owned()))
     }
 
     async fn ask(self, key: Key, answer: watch::Sender<Option<RecipientFinding>>) {
-        // Whatever happens, the next question about this recipient is a new one.
+        // After any end of this look-up, the next session must start a new one.
         let under_way = UnderWay { recipients: &self, key: &key };
         // The semaphore is never closed.
         let finding = match self.0.questions.acquire().await {
@@ -140,7 +140,7 @@ impl Table {
     }
 }
 
-/// How long an answer is believed; trouble not at all.
+/// How long an answer is valid; an error is not kept.
 fn lifetime(finding: &RecipientFinding) -> Option<Duration> {
     match finding {
         RecipientFinding::Known => Some(RECIPIENT_KNOWN),

@@ -1,4 +1,4 @@
-//! One question to one server: MAIL with the null sender, RCPT, and RSET before anything is sent.
+//! One look-up at one server: MAIL with the null sender, RCPT, and RSET before any data is sent.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use relay_smtp::client::Timeouts;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// Asks the server. It always has an answer, and in time.
+/// Asks the server. Always returns a result in time.
 pub(super) async fn ask(
     lookup: &RecipientLookup,
     mailbox: &Mailbox,
@@ -30,16 +30,16 @@ pub(super) async fn ask(
             protocol: lookup.protocol,
             security: Security::default(),
         }));
-        // Nobody cuts a question off but the clock.
+        // Only the timeout ends a look-up.
         let (_keep, cut) = watch::channel(Cut::Nothing);
         let hop = lookup.to_string();
         let connection = Connection::to(&destination, &settings, &cut).await;
         let mut connection =
             connection.map_err(|cause| OutcomeReason { hop: None, cause }.to_string())?;
         let outcome = connection.verify_recipient(ForwardPath::Mailbox(mailbox.clone())).await;
-        // The server may take its time with the end, and nobody waits for it.
+        // The server may be slow with its reply to QUIT; do not wait for it.
         tokio::spawn(connection.quit());
-        outcome.ok_or_else(|| format!("{hop} gave no answer"))
+        outcome.ok_or_else(|| format!("{hop} did not answer"))
     };
     match timeout(RECIPIENT_QUESTION, asking).await {
         Ok(Ok(outcome)) => finding(outcome),
@@ -52,7 +52,7 @@ pub(super) async fn ask(
     }
 }
 
-/// What TLS takes, the same for every question: nobody's certificate is verified.
+/// The TLS settings of all look-ups. No certificate is verified.
 static HANDSHAKES: LazyLock<Result<ClientHandshakes, NextHopAuthoritiesError>> =
     LazyLock::new(|| ClientHandshakes::load([]));
 
@@ -75,8 +75,8 @@ fn settings(hello_name: &str) -> Result<DeliverySettings, &'static NextHopAuthor
     })
 }
 
-/// What the reply to RCPT says of the recipient. A refusal that is about something else, us for
-/// example, says nothing of it.
+/// The meaning of the reply to RCPT for the recipient. A refusal with another cause, such as our
+/// address, says nothing about the recipient.
 fn finding(outcome: Outcome) -> RecipientFinding {
     match outcome {
         Outcome::Delivered(_) | Outcome::Relayed(_) => RecipientFinding::Known,
@@ -91,8 +91,8 @@ fn finding(outcome: Outcome) -> RecipientFinding {
     }
 }
 
-/// RFC 3463: X.1.n is about the address and X.2.1 says that the mailbox takes no mail. A server that
-/// gives no such code can only be taken at its word.
+/// RFC 3463: X.1.n is about the address, and X.2.1 means that the mailbox accepts no mail. The
+/// reply code decides if a server sends no such code.
 fn is_about_it(reply: &Reply) -> bool {
     match reply.enhanced {
         None => true,

@@ -5,7 +5,7 @@ use relay_mail::protocol::DeliveryProtocol;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 
-/// A server that answers as it is told, and keeps what it was asked.
+/// A server with configured replies that records the commands.
 struct Server {
     address: SocketAddr,
     lines: Arc<Mutex<Vec<String>>>,
@@ -90,7 +90,7 @@ async fn an_answer_is_remembered_and_nothing_is_sent() {
 }
 
 #[tokio::test]
-async fn trouble_is_not_remembered_and_a_refusal_of_us_is_trouble() {
+async fn errors_are_not_cached_and_a_refusal_of_us_is_an_error() {
     let server = Server::start(usual).await;
     let recipients = recipients();
     let find = |text| recipients.find(server.lookup(DeliveryProtocol::Smtp), mailbox(text));
@@ -112,7 +112,7 @@ async fn trouble_is_not_remembered_and_a_refusal_of_us_is_trouble() {
 }
 
 #[tokio::test]
-async fn nobody_at_home_is_trouble() {
+async fn a_server_that_does_not_answer_is_an_error() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let server = closed.local_addr().unwrap().to_string().parse().unwrap();
     drop(closed);
@@ -132,7 +132,7 @@ async fn an_lmtp_server_is_greeted_with_lhlo() {
 }
 
 #[tokio::test]
-async fn all_who_want_to_know_wait_for_one_question() {
+async fn all_sessions_wait_for_one_look_up() {
     let server = Server::start(usual).await;
     let recipients = recipients();
     let asking: Vec<_> = (0..50)

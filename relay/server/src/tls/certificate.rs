@@ -15,7 +15,7 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 /// Reads certificate and key.
 ///
 /// # Errors
-/// A file cannot be read, or the two cannot be used together.
+/// A file cannot be read, or the two do not match.
 pub(super) fn load(
     name: &CertificateName,
     files: &CertificateFiles,

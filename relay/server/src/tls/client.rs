@@ -1,10 +1,10 @@
-//! Certificates that clients show: asked for where a connector has a use for them, and judged after
-//! the handshake.
+//! Certificates of clients: requested if a connector uses them, and verified after the handshake.
 //!
-//! A certificate that does not verify is no reason to refuse a handshake: the peer stays who it
-//! would be without one, and policy says what such a peer may do. What the handshake itself proves is
-//! that the client has the certificate's key. There is no resumption on such connectors, so every
-//! session is judged by the authorities and by the time of its own beginning.
+//! A certificate that cannot be verified does not end the handshake: the client is treated like a
+//! client without a certificate, and policy decides. The handshake itself proves that the client
+//! has the certificate's key. Such connectors have no resumption, so every session is verified with
+//! the current authorities and at the current time.
+//! session is verify_client_certificated by the authorities and by the time of its own beginning.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,14 +25,14 @@ use tokio_rustls::rustls::{
 };
 use webpki::{EndEntityCert, KeyUsage};
 
-/// Authorities whose certificates are believed for one purpose.
+/// The authorities for one purpose.
 #[derive(Debug)]
 pub(super) struct Authorities {
     roots: RootCertStore,
     certificates: Vec<Certificate>,
 }
 
-/// Who may vouch for clients of a connector, and how that is checked.
+/// The authorities for clients of a connector, and the verifiers.
 #[derive(Clone, Debug)]
 pub(super) struct ClientTrust {
     /// For partners: `[partners] ca`.
@@ -46,8 +46,8 @@ impl Authorities {
     /// Reads a bundle of certificates.
     ///
     /// # Errors
-    /// It cannot be read, or one of the certificates cannot be an authority. `Ok(None)`: it holds
-    /// none.
+    /// It cannot be read, or one of the certificates cannot be an authority. `Ok(None)`: it
+    /// contains no certificate.
     pub(super) fn load(path: &Path) -> Result<Option<Self>, ClientAuthoritiesError> {
         let (mut roots, mut certificates) = (RootCertStore::empty(), Vec::new());
         for certificate in
@@ -60,7 +60,7 @@ impl Authorities {
         Ok((!roots.is_empty()).then_some(Self { roots, certificates }))
     }
 
-    /// What the certificates say of themselves.
+    /// The validity and names of the certificates.
     pub(super) fn certificates(&self) -> &[Certificate] {
         &self.certificates
     }
@@ -86,15 +86,18 @@ impl ClientTrust {
         Self { partners, fleet, algorithms: provider.signature_verification_algorithms }
     }
 
-    /// Asks for a certificate and takes any, or none.
+    /// Requests a certificate and accepts any certificate, or none.
     pub(super) fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
         let authorities = self.partners.iter().chain(&self.fleet);
         let subjects = authorities.flat_map(|authorities| authorities.roots.subjects()).collect();
-        Arc::new(TakesAny { subjects, algorithms: self.algorithms })
+        Arc::new(AcceptsAny { subjects, algorithms: self.algorithms })
     }
 
-    /// What a chain that a client has shown is worth now. `None`: it has shown none.
-    pub(super) fn judge(&self, chain: Option<&[CertificateDer<'_>]>) -> Option<ClientCertificate> {
+    /// Verifies the chain of a client now. `None`: the client has shown none.
+    pub(super) fn verify_client_certificate(
+        &self,
+        chain: Option<&[CertificateDer<'_>]>,
+    ) -> Option<ClientCertificate> {
         let (leaf, intermediates) = chain?.split_first()?;
         let verified = |authorities: Option<&Arc<Authorities>>| match authorities {
             Some(authorities) => self.verify(leaf, intermediates, &authorities.roots.roots),
@@ -107,8 +110,8 @@ impl ClientTrust {
         })
     }
 
-    /// A certificate for clients or for servers: public authorities issue hardly any for clients any
-    /// more, and a mail server shows the one that it has.
+    /// Verifies a certificate for clients or for servers: public authorities issue hardly any
+    /// certificates for clients, so a mail server shows the certificate that it has.
     fn verify(
         &self,
         leaf: &CertificateDer<'_>,
@@ -136,20 +139,20 @@ impl ClientTrust {
     }
 }
 
-/// The host names that a certificate is for, in lower case. Worth something only once it is verified.
+/// The host names of a certificate, in lower case. Only meaningful if it is verified.
 fn names(leaf: &CertificateDer<'_>) -> Vec<String> {
     let Ok(certificate) = EndEntityCert::try_from(leaf) else { return Vec::new() };
     certificate.valid_dns_names().take(CERTIFICATE_NAMES).map(str::to_ascii_lowercase).collect()
 }
 
-/// Takes whatever a client shows, if it has the key to it.
+/// Accepts every certificate if the client has its key.
 #[derive(Debug)]
-struct TakesAny {
+struct AcceptsAny {
     subjects: Vec<DistinguishedName>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl ClientCertVerifier for TakesAny {
+impl ClientCertVerifier for AcceptsAny {
     fn client_auth_mandatory(&self) -> bool {
         false
     }
@@ -164,7 +167,7 @@ impl ClientCertVerifier for TakesAny {
         _: &[CertificateDer<'_>],
         _: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        // See `ClientTrust::judge`.
+        // See `ClientTrust::verify_client_certificate`.
         Ok(ClientCertVerified::assertion())
     }
 

@@ -1,4 +1,4 @@
-//! Why the daemon cannot encrypt as it is told to.
+//! Why the daemon cannot encrypt as configured.
 
 use std::path::PathBuf;
 
@@ -16,40 +16,40 @@ pub enum TlsError {
     /// A file cannot be read, or is not PEM.
     #[error("{name}: {key}: cannot read {}: {}", path.display(), pem_words(why))]
     File {
-        /// Which certificate.
+        /// The name of the certificate.
         name: CertificateName,
         /// `certificate` or `key`.
         key: &'static str,
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         why: pem::Error,
     },
-    /// Certificate and key do not belong together, or are of a kind that rustls does not know.
-    #[error("{name}: {} and {} cannot be used together: {}", files.certificate.display(), files.key.display(), words(why))]
+    /// Certificate and key do not match, or rustls does not support their kind.
+    #[error("{name}: certificate {} and key {} do not match: {}", files.certificate.display(), files.key.display(), words(why))]
     Pair {
-        /// Which certificate.
+        /// The name of the certificate.
         name: CertificateName,
         /// Its files.
         files: Box<CertificateFiles>,
-        /// What rustls said.
+        /// The error of rustls.
         why: rustls::Error,
     },
-    /// rustls takes certificates of version 3 only.
+    /// rustls supports only certificates of version 3.
     #[error(
         "{name}: certificate: {} is of X.509 version 1, which has no host names; make one of version \
          3, as `openssl req -x509 -addext subjectAltName=DNS:NAME` does", path.display()
     )]
     Version1 {
-        /// Which certificate.
+        /// The name of the certificate.
         name: CertificateName,
         /// The file.
         path: PathBuf,
     },
-    /// The file of the certificate holds none.
-    #[error("{name}: certificate: {} holds no certificate; write the chain, leaf first", path.display())]
+    /// The file contains no certificate.
+    #[error("{name}: certificate: {} contains no certificate; write the chain, leaf first", path.display())]
     NoCertificate {
-        /// Which certificate.
+        /// The name of the certificate.
         name: CertificateName,
         /// The file.
         path: PathBuf,
@@ -57,28 +57,28 @@ pub enum TlsError {
     /// The authorities of `[partners]` or `[fleet]` cannot be read or used.
     #[error("{place}: ca: cannot use {}: {source}", path.display())]
     Authorities {
-        /// Which table.
+        /// The table.
         place: &'static str,
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         source: ClientAuthoritiesError,
     },
-    /// The file of the authorities holds none.
-    #[error("{place}: ca: {} holds no certificate", path.display())]
+    /// The file of the authorities contains no certificate.
+    #[error("{place}: ca: {} contains no certificate", path.display())]
     NoAuthority {
-        /// Which table.
+        /// The table.
         place: &'static str,
         /// The file.
         path: PathBuf,
     },
-    /// The versions of TLS cannot be spoken with this certificate.
+    /// rustls supports no version of TLS with this certificate.
     #[error("TLS cannot be set up: {}", words(.0))]
     Versions(rustls::Error),
 }
 
 impl TlsError {
-    /// The certificate that it is about, where it is about one of ours.
+    /// The certificate of the error, if it is one of ours.
     pub const fn certificate(&self) -> Option<&CertificateName> {
         match self {
             Self::File { name, .. }

@@ -1,4 +1,4 @@
-//! Why a handshake with a client failed, in words for the log.
+//! Why a handshake with a client failed, for the log.
 
 use std::io::{Error, ErrorKind};
 
@@ -6,22 +6,22 @@ use tokio_rustls::rustls::{
     self, AlertDescription, InvalidMessage, PeerIncompatible, PeerMisbehaved,
 };
 
-/// What an administrator reads of a handshake that failed.
+/// The text of a failed handshake for administrators.
 pub(crate) fn handshake_failure(error: &Error) -> String {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let words = match inner {
         Some(rustls::Error::AlertReceived(alert)) => return alert_words(*alert),
         Some(rustls::Error::PeerIncompatible(why)) => match why {
             PeerIncompatible::NoCipherSuitesInCommon => {
-                "the client offers no cipher suite that this host has"
+                "the client offers no cipher suite that this host supports"
             }
             PeerIncompatible::NoKxGroupsInCommon
             | PeerIncompatible::NamedGroupsExtensionRequired => {
-                "the client offers no key exchange that this host has"
+                "the client offers no key exchange that this host supports"
             }
             PeerIncompatible::NoSignatureSchemesInCommon
             | PeerIncompatible::SignatureAlgorithmsExtensionRequired => {
-                "the client takes no signature that the certificate's key can make"
+                "the client accepts no signature of the certificate's key"
             }
             PeerIncompatible::SupportedVersionsExtensionRequired
             | PeerIncompatible::Tls12NotOffered
@@ -34,16 +34,16 @@ pub(crate) fn handshake_failure(error: &Error) -> String {
             _ => return error.to_string(),
         },
         Some(rustls::Error::PeerMisbehaved(PeerMisbehaved::ServerNameMustContainOneHostName)) => {
-            "the client asks for a server name (SNI) that is no host name"
+            "the client asks for a server name (SNI) that is not a host name"
         }
         Some(rustls::Error::InvalidMessage(
             InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
-        )) => "what the client sent is no TLS, perhaps plain text",
+        )) => "the client did not send TLS, perhaps plain text",
         Some(rustls::Error::NoCertificatesPresented) => "the client shows no certificate",
         _ => match error.kind() {
             ErrorKind::UnexpectedEof => "the client closed the connection",
-            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => "the client broke off",
-            ErrorKind::Unsupported => "this connector has no certificate any more",
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => "the client reset the connection",
+            ErrorKind::Unsupported => "this connector no longer has a certificate",
             _ => return error.to_string(),
         },
     };
@@ -52,7 +52,7 @@ pub(crate) fn handshake_failure(error: &Error) -> String {
 
 fn alert_words(alert: AlertDescription) -> String {
     let words = match alert {
-        AlertDescription::UnknownCA => "the client does not trust who issued our certificate",
+        AlertDescription::UnknownCA => "the client does not trust the issuer of our certificate",
         AlertDescription::BadCertificate
         | AlertDescription::UnsupportedCertificate
         | AlertDescription::CertificateRevoked
@@ -60,7 +60,7 @@ fn alert_words(alert: AlertDescription) -> String {
         | AlertDescription::CertificateUnknown => "the client does not accept our certificate",
         AlertDescription::UserCanceled | AlertDescription::CloseNotify => "the client gave up",
         AlertDescription::ProtocolVersion | AlertDescription::HandshakeFailure => {
-            "the client found nothing in common with this host"
+            "the client has no common version or cipher suite with this host"
         }
         _ => "the client ended the handshake",
     };

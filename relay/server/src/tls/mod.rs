@@ -1,13 +1,13 @@
-//! What connectors encrypt with and whom they believe, read from disk and read again on a change.
+//! The certificates and authorities of connectors, read from disk and read again when they change.
 //!
-//! [`certificate`] reads a certificate with its key, [`client`] judges those that clients show,
-//! [`failure`] says why a handshake failed,
-//! [`watch`] sees that files have changed. [`TlsCredentials`] holds what is in use and takes what is new,
-//! unless it cannot be used: then the old stays, and log and status say why. A handshake takes what is
-//! in force at that moment; sessions that are encrypted go on as they are.
+//! [`certificate`] reads a certificate with its key, [`client`] verifies certificates of clients,
+//! [`failure`] describes failed handshakes, [`watch`] notices changed files. [`TlsCredentials`] has
+//! the current certificates and loads new ones. If new ones cannot be used, the old ones stay in
+//! use, and log and status show the reason. A handshake uses the current certificates; encrypted
+//! sessions continue unchanged.
 //!
-//! Which certificate a connector shows is decided by the connector and not by the name that a
-//! client asks for (SNI): the connector is known before the handshake.
+//! The connector decides which certificate is shown, not the name that a client asks for (SNI): the
+//! connector is known before the handshake.
 
 mod certificate;
 mod client;
@@ -45,14 +45,14 @@ use tracing::{error, info, warn};
 pub use crate::tls::error::TlsError;
 pub(super) use crate::tls::failure::handshake_failure;
 
-/// What handshakes are done with, by connector.
+/// The settings of handshakes, by connector.
 pub(super) type ServerHandshakes = BTreeMap<ConnectorId, Arc<Handshake>>;
 
-/// What a connector's handshakes are done with.
+/// The settings of a connector's handshakes.
 #[derive(Debug)]
 pub(super) struct Handshake {
     pub(super) config: Arc<ServerConfig>,
-    /// Where clients are asked for a certificate.
+    /// The authorities, if clients are asked for a certificate.
     trust: Option<ClientTrust>,
 }
 
@@ -65,49 +65,49 @@ pub struct TlsCredentials {
     provider: Arc<CryptoProvider>,
     rules: Arc<Rules>,
     handshakes: Arc<ServerHandshakes>,
-    /// The concerns that the log has, and the day on which they were written.
+    /// The warnings in the log, and the day on which they were written.
     told: (Vec<Concern>, i64),
 }
 
-/// Something that was read from files.
+/// A value that was read from files.
 #[derive(Debug)]
 struct Kept<F, T> {
     files: F,
     value: T,
     watch: Watch,
-    /// Why what is on disk now cannot be used.
+    /// Why the files on disk cannot be used now.
     problem: Option<String>,
 }
 
-/// What `relay status` tells of a certificate, or of authorities.
+/// The state of a certificate, or of authorities, for `relay status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificateStatus {
     /// The table: `[tls]`, `[partners]`, `[fleet]`; or the name of the `[[certificate]]`.
     pub name: String,
     /// The file of the chain, or of the authorities.
     pub certificate: String,
-    /// Why what is on disk cannot be used; what is in use is then older.
+    /// Why the files on disk cannot be used; then the previous ones are in use.
     pub problem: Option<String>,
-    /// The day (UTC) on which it ends, of authorities the first.
+    /// The day (UTC) on which it expires; for authorities, the first.
     pub ends: Option<String>,
-    /// The names that it is for.
+    /// The names of the certificate.
     pub names: Vec<String>,
-    /// What is wrong or unwise about its dates and names.
+    /// Warnings about its dates and names.
     pub concerns: Vec<String>,
 }
 
-/// Something wrong or unwise about a certificate that is in use.
+/// A warning about a certificate in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Concern {
     /// The table, as messages call it.
     pub place: String,
     /// Its line in the configuration.
     pub line: u32,
-    /// What is wrong or unwise.
+    /// The warning.
     pub problem: String,
 }
 
-/// Places of the configuration, as messages call them.
+/// Tables of the configuration, as messages name them.
 const PARTNERS: &str = "[partners]";
 const FLEET: &str = "[fleet]";
 
@@ -125,7 +125,7 @@ impl<F, T> Kept<F, T> {
         Ok(Self { files, value, watch, problem: None })
     }
 
-    /// Reads again what has changed. True when something was taken.
+    /// Reads changed files again. Returns true if new ones are in use.
     fn renew(
         &mut self,
         name: &str,
@@ -144,7 +144,10 @@ impl<F, T> Kept<F, T> {
             }
             Err(error) => {
                 let problem = error_chain(&error);
-                error!(certificate = name, "the certificate in use stays: {problem}");
+                error!(
+                    certificate = name,
+                    "the new certificate cannot be used; the old one stays in use: {problem}"
+                );
                 self.problem = Some(problem);
                 false
             }
@@ -189,14 +192,14 @@ impl TlsCredentials {
         };
         credentials.prepare()?;
         let now = now();
-        // Those of the beginning are told with the warnings of the configuration.
+        // The first warnings are shown with the warnings of the configuration.
         credentials.told = (credentials.concerns(now), now / DAY);
         Ok(credentials)
     }
 
-    /// Looks whether files have changed, and takes what can be used. True when something was
-    /// taken.
-    pub fn look(&mut self) -> bool {
+    /// Checks whether files have changed, and loads changed files. Returns true if new ones are in
+    /// use.
+    pub fn check_for_renewal(&mut self) -> bool {
         let mut taken = false;
         for (name, kept) in &mut self.certificates {
             let load = |files: &_| certificate::load(name, files, &self.provider);
@@ -208,14 +211,17 @@ impl TlsCredentials {
             }
         }
         if taken && let Err(error) = self.prepare() {
-            error!("handshakes go on as before: {}", error_chain(&error));
+            error!(
+                "cannot prepare the new certificates; handshakes use the old ones: {}",
+                error_chain(&error)
+            );
         }
-        self.tell_concerns(now());
+        self.log_concerns(now());
         taken
     }
 
-    /// Writes concerns to the log when there are others than before, and once a day.
-    fn tell_concerns(&mut self, now: i64) {
+    /// Logs warnings when they change, and once a day.
+    fn log_concerns(&mut self, now: i64) {
         let told = (self.concerns(now), now / DAY);
         let is_new = |concern: &&Concern| told.1 != self.told.1 || !self.told.0.contains(concern);
         for Concern { place, problem, .. } in told.0.iter().filter(is_new) {
@@ -224,13 +230,13 @@ impl TlsCredentials {
         self.told = told;
     }
 
-    /// What is wrong or unwise about the certificates in use: dates, and names that they lack.
+    /// The warnings about the certificates in use: dates, and missing names.
     pub fn concerns(&self, now: i64) -> Vec<Concern> {
         let mut concerns = Vec::new();
         for (name, kept) in &self.certificates {
             let Some(leaf) = leaf(&kept.value) else { continue };
             let (place, line) = (name.to_string(), kept.files.line);
-            let problems = leaf.concern_of_dates(now).into_iter();
+            let problems = leaf.validity_warning(now).into_iter();
             let problems = problems.chain(self.missing_names(name, &leaf));
             concerns.extend(problems.map(|problem| Concern {
                 place: place.clone(),
@@ -242,7 +248,7 @@ impl TlsCredentials {
             let Some(kept) = kept else { continue };
             let (place, line) = (place.to_owned(), kept.files.line);
             let of_one = |certificate: &Certificate| {
-                let problem = certificate.concern_of_dates(now)?;
+                let problem = certificate.validity_warning(now)?;
                 let problem = format!("{}: {problem}", certificate.title());
                 Some(Concern { place: place.clone(), line, problem })
             };
@@ -252,13 +258,14 @@ impl TlsCredentials {
         concerns
     }
 
-    /// The names by which clients know the connectors that show this certificate, and which it lacks.
+    /// The names of the connectors that show this certificate, as far as the certificate lacks
+    /// them.
     fn missing_names(&self, name: &CertificateName, leaf: &Certificate) -> Vec<String> {
         let shown = self.rules.connectors().map(|(_, connector)| connector).filter(|connector| {
             let shown = connector.encryption.certificate.as_ref();
             connector.enabled && connector.auth_mechanism.tls && shown == Some(name)
         });
-        // Connectors of one name are one concern.
+        // Connectors of one name cause one warning.
         let mut lacking: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for connector in shown.filter(|connector| !leaf.is_for_host(&connector.fqdn)) {
             lacking.entry(&connector.fqdn).or_default().push(&connector.name);
@@ -277,7 +284,7 @@ impl TlsCredentials {
         lacking.into_iter().map(problem).take(CERTIFICATE_CONCERNS).collect()
     }
 
-    /// What handshakes are done with from now on.
+    /// The current settings of handshakes.
     pub(super) fn handshakes(&self) -> Arc<ServerHandshakes> {
         Arc::clone(&self.handshakes)
     }
@@ -295,7 +302,7 @@ impl TlsCredentials {
         Ok(())
     }
 
-    /// TLS with the cipher suites that rustls holds safe.
+    /// TLS with the cipher suites that rustls considers safe.
     fn handshake(
         &self,
         connector: &Connector,
@@ -316,14 +323,14 @@ impl TlsCredentials {
         let resolver = Arc::new(SingleCertAndKey::from(Arc::clone(key)));
         let mut config = builder.with_cert_resolver(resolver);
         if trust.is_some() {
-            // A client that is resumed has not shown its certificate again.
+            // A resumed client has not shown its certificate again.
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
         }
         Ok(Handshake { config: Arc::new(config), trust })
     }
 
-    /// Who may vouch for this connector's clients. `None`: nobody, and none is asked.
+    /// The authorities for this connector's clients. `None`: clients are not asked.
     fn trust(&self, connector: &Connector) -> Option<ClientTrust> {
         let of = |kept: &Option<Kept<_, Arc<Authorities>>>, principal| {
             let kept = kept.as_ref().filter(|_| connector.can_be(principal));
@@ -335,7 +342,7 @@ impl TlsCredentials {
         is_any.then(|| ClientTrust::new(partners, fleet, &self.provider))
     }
 
-    /// What `relay status` tells.
+    /// The state of all certificates for `relay status`.
     pub fn status(&self) -> Vec<CertificateStatus> {
         let concerns = self.concerns(now());
         let of = |place: &str| {
@@ -370,13 +377,16 @@ impl TlsCredentials {
 }
 
 impl Handshake {
-    /// What the chain that a client has shown is worth. `None`: none was asked for, or shown.
-    pub(super) fn judge(&self, chain: Option<&[CertificateDer<'_>]>) -> Option<ClientCertificate> {
-        self.trust.as_ref()?.judge(chain)
+    /// Verifies the chain of a client. `None`: none was requested, or shown.
+    pub(super) fn verify_client_certificate(
+        &self,
+        chain: Option<&[CertificateDer<'_>]>,
+    ) -> Option<ClientCertificate> {
+        self.trust.as_ref()?.verify_client_certificate(chain)
     }
 }
 
-/// The certificate itself, of a chain.
+/// The certificate itself, from a chain.
 fn leaf(key: &CertifiedKey) -> Option<Certificate> {
     key.cert.first().and_then(|leaf| Certificate::parse(leaf).ok())
 }

@@ -5,7 +5,7 @@ use crate::tls::*;
 use relay_config::Config;
 use relay_connector::ConnectorIds;
 
-/// A folder with a configuration of two connectors, whose certificates are to be written.
+/// A directory with a configuration of two connectors, without certificates.
 struct Place {
     folder: tempfile::TempDir,
     config: Config,
@@ -50,7 +50,7 @@ impl Place {
     }
 }
 
-/// As tools that renew certificates do it: another file under the same name.
+/// As tools that renew certificates do: a new file with the same name.
 fn replace(path: &Path, text: &str) {
     let new = path.with_extension("new");
     fs::write(&new, text).unwrap();
@@ -69,56 +69,59 @@ fn certificates_that_cannot_be_used_are_named() {
     place.write("a");
     assert!(error(&place).starts_with("certificate \"b\": certificate: cannot read "));
     fs::write(place.path("b.pem"), "").unwrap();
-    assert!(error(&place).contains("holds no certificate"));
+    assert!(error(&place).contains("contains no certificate"));
     place.write("b");
     fs::copy(place.path("a.key"), place.path("b.key")).unwrap();
     let problem = error(&place);
-    assert!(problem.contains("b.pem and ") && problem.contains("cannot be used together"));
+    assert!(problem.contains("b.pem and key ") && problem.contains("do not match"));
     place.write("b");
-    assert_eq!(place.load().unwrap().handshakes().len(), 2, "not for who has no Tls");
+    assert_eq!(place.load().unwrap().handshakes().len(), 2, "not for a connector without Tls");
 }
 
 #[test]
-fn a_renewed_pair_is_taken_once_it_is_whole() {
+fn a_renewed_pair_is_loaded_when_it_is_complete() {
     let place = Place::new();
     let (first, other) = (place.write("a"), place.write("b"));
     let mut credentials = place.load().unwrap();
     let before = credentials.handshakes();
-    assert!(!credentials.look() && !credentials.look(), "nothing has changed");
+    assert!(
+        !credentials.check_for_renewal() && !credentials.check_for_renewal(),
+        "nothing has changed"
+    );
 
     let second = place.write("a");
-    assert!(!credentials.look(), "it may still be written");
-    assert!(credentials.look());
+    assert!(!credentials.check_for_renewal(), "it may still be written");
+    assert!(credentials.check_for_renewal());
     let named = CertificateName::Named("b".to_owned());
     assert_eq!(shown(&credentials, &CertificateName::Default), second);
     assert_eq!(shown(&credentials, &named), other);
     assert!(!Arc::ptr_eq(&before, &credentials.handshakes()));
     assert_ne!(first, second);
-    assert!(!credentials.look());
+    assert!(!credentials.check_for_renewal());
 }
 
 #[test]
-fn a_pair_that_cannot_be_used_leaves_the_old_one_in_use_and_says_so() {
+fn an_unusable_pair_leaves_the_old_one_in_use_with_a_warning() {
     let place = Place::new();
     let (first, _) = (place.write("a"), place.write("b"));
     let mut credentials = place.load().unwrap();
     let problem = |credentials: &TlsCredentials| credentials.status()[0].problem.clone();
     fs::remove_file(place.path("a.key")).unwrap();
-    assert!(!credentials.look());
+    assert!(!credentials.check_for_renewal());
     assert_eq!(problem(&credentials), None);
-    assert!(!credentials.look(), "nothing to take");
+    assert!(!credentials.check_for_renewal(), "nothing changed");
     assert!(problem(&credentials).unwrap().starts_with("[tls]: key: cannot read "));
     assert_eq!(shown(&credentials, &CertificateName::Default), first);
-    assert!(!credentials.look(), "it is not read again before it changes again");
+    assert!(!credentials.check_for_renewal(), "it is not read again before it changes again");
 
-    // A key that does not fit, and then one that does.
+    // First a key that does not match, then one that does.
     fs::copy(place.path("b.key"), place.path("a.key")).unwrap();
-    credentials.look();
-    credentials.look();
-    assert!(problem(&credentials).unwrap().contains("cannot be used together"));
+    credentials.check_for_renewal();
+    credentials.check_for_renewal();
+    assert!(problem(&credentials).unwrap().contains("do not match"));
     let second = place.write("a");
-    credentials.look();
-    assert!(credentials.look());
+    credentials.check_for_renewal();
+    assert!(credentials.check_for_renewal());
     assert_eq!(
         (problem(&credentials), shown(&credentials, &CertificateName::Default)),
         (None, second)

@@ -1,4 +1,4 @@
-//! Files that are looked at from time to time, and whether they have changed.
+//! Files that are checked from time to time for changes.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -7,14 +7,15 @@ use std::path::Path;
 /// Files that are read together.
 #[derive(Debug)]
 pub(super) struct Watch {
-    /// What they looked like when they were last read.
+    /// The state of the files when they were last read.
     read: Look,
-    /// What they looked like at the last look, where that differs: they are perhaps being written.
+    /// The state of the files at the last check, if it differs: they may be in the middle of a
+    /// change.
     changing: Option<Look>,
 }
 
-/// What files look like from outside. `None`: one is not there. Links are followed, so that a link
-/// which is turned elsewhere is a change.
+/// The state of a file from outside. `None`: it does not exist. Links are followed, so that a
+/// changed link is a change.
 type Look = Vec<Option<FileLook>>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,13 +28,13 @@ struct FileLook {
 }
 
 impl Watch {
-    /// To be begun before the files are read: a change meanwhile is then seen as one.
+    /// Must begin before the files are read: a change in between is then noticed.
     pub(super) fn begin(paths: &[&Path]) -> Self {
         Self { read: look(paths), changing: None }
     }
 
-    /// Are they to be read again? A change counts once two looks in a row have seen the same:
-    /// several files are to be written before they are read.
+    /// Must the files be read again? A change counts when two checks have seen the same state,
+    /// because several files may be written one after the other.
     pub(super) fn has_changed(&mut self, paths: &[&Path]) -> bool {
         let now = look(paths);
         if now == self.read {

@@ -14,12 +14,12 @@ use super::{Common, Console, DaemonAccess, Outcome};
 
 #[derive(Args, Debug)]
 pub(super) struct ExportArguments {
-    /// The queue id, as the 250 gave it.
+    /// The queue id from the 250 reply.
     id: QueueId,
-    /// Write to this file, which is there only once it is whole. It takes the place of another.
+    /// Write to this file. It appears when it is complete, and replaces an existing file.
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Show the envelope on standard error: MAIL, and RCPT for each recipient that waits.
+    /// Print the envelope on standard error: MAIL, and RCPT for each waiting recipient.
     #[arg(long)]
     envelope: bool,
     #[command(flatten)]
@@ -39,7 +39,10 @@ pub(super) fn run(
     let ExportArguments { id, output, envelope, access } = arguments;
     let common = &access.common;
     if common.json && output.is_none() {
-        writeln!(console.err, "--json needs --output FILE: standard output is for one of the two")?;
+        writeln!(
+            console.err,
+            "--json needs --output FILE, because both would use standard output"
+        )?;
         return Ok(Outcome::Unusable);
     }
     let socket = access.socket(console)?;
@@ -54,7 +57,7 @@ pub(super) fn run(
         text.recipients.iter().try_for_each(|rcpt| writeln!(console.err, "{rcpt}"))?;
     }
     let Some(output) = output else {
-        // To a program the message goes as it is, to a terminal as it can be shown.
+        // A program gets the exact octets; a terminal gets printable text.
         let mut stdout = io::stdout();
         let out: &mut dyn Write = match stdout.is_terminal() {
             true => console.out,
@@ -62,7 +65,7 @@ pub(super) fn run(
         };
         return match exported.write_to(out) {
             Ok(_) => Ok(Outcome::Yes),
-            // Whoever reads it may have enough.
+            // The reader may close the pipe early.
             Err(ControlError::Output(error)) => Err(error.into()),
             Err(error) => Err(error.into()),
         };
@@ -78,7 +81,8 @@ pub(super) fn run(
     Ok(Outcome::Yes)
 }
 
-/// Writes under another name, and gives the file its own once it is whole and on the disk.
+/// Writes to a temporary file and renames it after the sync, so that the output is never
+/// incomplete.
 fn save(exported: Exported, output: &Path) -> anyhow::Result<u64> {
     let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));

@@ -1,4 +1,4 @@
-//! Many messages: listed and changed page by page, so that no queue is too long.
+//! Many messages: listed and changed page by page, so that the queue may have any length.
 
 use std::io;
 
@@ -22,7 +22,7 @@ use super::{
 pub(super) struct List {
     #[command(flatten)]
     selection: Selection,
-    /// The oldest so many.
+    /// List only this many messages, the oldest first.
     #[arg(long, value_name = "NUMBER")]
     limit: Option<usize>,
     #[command(flatten)]
@@ -35,7 +35,7 @@ impl List {
     }
 }
 
-/// Prints page after page as they come.
+/// Prints each page as soon as it arrives.
 pub(super) fn list(arguments: &List, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
     let json = arguments.access.daemon.common.json;
     let filter = arguments.selection.filter();
@@ -51,7 +51,7 @@ pub(super) fn list(arguments: &List, console: &mut Console<'_>) -> anyhow::Resul
         printed += 1;
         Ok(())
     };
-    let (listed, meant, all) = match arguments.access.reach(console)? {
+    let (listed, selected, all) = match arguments.access.reach(console)? {
         Reached::Daemon(socket) => {
             match list_running(&socket, &filter, limit, &mut print, console)? {
                 Ok(counts) => counts,
@@ -66,21 +66,21 @@ pub(super) fn list(arguments: &List, console: &mut Console<'_>) -> anyhow::Resul
     match (json, listed) {
         (true, 0) => writeln!(console.out, "[]")?,
         (true, _) => writeln!(console.out, "\n]")?,
-        (false, _) => writeln!(console.out, "{}", counted(listed, meant, all))?,
+        (false, _) => writeln!(console.out, "{}", counted(listed, selected, all))?,
     }
     Ok(Outcome::Yes)
 }
 
-/// As in `3 of 210 messages`; where a filter means fewer than all, `3 of 57, of 210 messages`.
-fn counted(listed: u64, meant: u64, all: u64) -> String {
-    match (listed == meant, meant == all) {
+/// As in `3 of 210 messages`; with a filter, `3 of 57 selected, of 210 messages`.
+fn counted(listed: u64, selected: u64, all: u64) -> String {
+    match (listed == selected, selected == all) {
         (true, true) => messages(all),
         (true, false) | (false, true) => format!("{listed} of {}", messages(all)),
-        (false, false) => format!("{listed} of {meant} that are meant, of {}", messages(all)),
+        (false, false) => format!("{listed} of {selected} selected, of {}", messages(all)),
     }
 }
 
-/// How many were listed, how many are meant, and how many there are; or what the command comes to.
+/// The numbers of listed, selected and all messages; or the result of a refused command.
 fn list_running(
     socket: &Socket,
     filter: &Filter,
@@ -110,18 +110,18 @@ fn list_running(
         is_cut = left == 0;
     }
     if !is_cut {
-        // What left the queue meanwhile was listed all the same.
+        // Messages that left the queue in the selectedime were listed too.
         return Ok(Ok((listed, listed, all.max(listed))));
     }
-    let meant = match count(socket, filter, console)? {
-        Ok((meant, _)) => meant.max(listed),
+    let selected = match count(socket, filter, console)? {
+        Ok((selected, _)) => selected.max(listed),
         Err(outcome) => return Ok(Err(outcome)),
     };
-    Ok(Ok((listed, meant, all.max(meant))))
+    Ok(Ok((listed, selected, all.max(selected))))
 }
 
-/// Counts the messages that are meant, says how many they are, and changes those: what arrives
-/// meanwhile is not among them.
+/// Counts the selected messages, prints their number, and changes them. Messages that arrive later
+/// are not changed.
 pub(super) fn change(
     verb: BulkAction,
     filter: Filter,
@@ -129,19 +129,19 @@ pub(super) fn change(
     console: &mut Console<'_>,
 ) -> anyhow::Result<Outcome> {
     let socket = access.socket(console)?;
-    let (meant, until) = match count(&socket, &filter, console)? {
+    let (selected, until) = match count(&socket, &filter, console)? {
         Ok(counted) => counted,
         Err(outcome) => return Ok(outcome),
     };
-    writeln!(console.err, "{}: {}", name(verb), messages(meant))?;
+    writeln!(console.err, "{}: {}", name(verb), messages(selected))?;
     let mut done = Done::default();
-    let refused = match meant {
+    let refused = match selected {
         0 => None,
-        _ => change_each(verb, meant, until, &filter, &socket, &mut done, console)?,
+        _ => change_each(verb, selected, until, &filter, &socket, &mut done, console)?,
     };
     if access.common.json {
         console.json(&json!({
-            "verb": verb, "messages": meant, "changed": done.changed,
+            "verb": verb, "messages": selected, "changed": done.changed,
             "unchanged": done.unchanged, "left_alone": done.left_alone, "failed": done.failed,
         }))?;
     } else {
@@ -150,18 +150,18 @@ pub(super) fn change(
             BulkAction::Release => "released",
             BulkAction::Remove => "removed",
             BulkAction::RemoveWithReport => "removed, with a report to each sender",
-            BulkAction::Retry | BulkAction::Flush => "to be tried now",
+            BulkAction::Retry | BulkAction::Flush => "scheduled for retry now",
         };
         let unchanged = match (verb, done.unchanged) {
             (_, 0) => String::new(),
             (BulkAction::Hold, number) => format!("; {number} already held"),
             (BulkAction::Release, number) => format!("; {number} not held"),
-            (_, number) => format!("; {number} held, so not tried before a release"),
+            (_, number) => format!("; {number} on hold: not retried before they are released"),
         };
         let left_alone = match done.left_alone {
             0 => String::new(),
             number => format!(
-                "; {number} wait for next hops in back-off, which `relay queue flush` tries now"
+                "; {number} wait for next hops in back-off; `relay queue flush` retries them now"
             ),
         };
         let changed = messages(done.changed - done.left_alone);
@@ -171,7 +171,7 @@ pub(super) fn change(
     Ok(refused.unwrap_or(outcome))
 }
 
-/// What has become of the messages so far.
+/// The results so far.
 #[derive(Default)]
 struct Done {
     changed: u64,
@@ -180,33 +180,34 @@ struct Done {
     failed: Vec<ChangeFailure>,
 }
 
-/// How many messages there are, and the last that was looked at; or what the command comes to.
+/// The number of messages and the last queue id; or the result of a refused command.
 pub(super) fn count(
     socket: &Socket,
     filter: &Filter,
     console: &mut Console<'_>,
 ) -> anyhow::Result<Result<(u64, Option<QueueId>), Outcome>> {
-    let (mut meant, mut after) = (0, None);
+    let (mut selected, mut after) = (0, None);
     loop {
         let request = ControlRequest::QueueCount { after, filter: Box::new(filter.clone()) };
         let count: Count = match read(socket, &request, console)? {
             Ok(count) => count,
             Err(outcome) => return Ok(Err(outcome)),
         };
-        meant += count.messages;
+        selected += count.messages;
         after = last(&count.place)?;
         if !count.place.more {
             console.progress("")?;
-            return Ok(Ok((meant, after)));
+            return Ok(Ok((selected, after)));
         }
-        console.progress(&format!("{} found", messages(meant)))?;
+        console.progress(&format!("{} found", messages(selected)))?;
     }
 }
 
-/// Changes what arrived up to `until`. Says what the command comes to where the daemon refuses.
+/// Changes messages that arrived up to `until`. Returns the result of the command if the daemon
+/// refuses.
 fn change_each(
     verb: BulkAction,
-    meant: u64,
+    selected: u64,
     until: Option<QueueId>,
     filter: &Filter,
     socket: &Socket,
@@ -233,12 +234,12 @@ fn change_each(
             return Ok(None);
         }
         let so_far = done.changed + done.unchanged + done.failed.len() as u64;
-        console.progress(&format!("{}: {so_far} of {meant}", name(verb)))?;
+        console.progress(&format!("{}: {so_far} of {selected}", name(verb)))?;
         after = last(&part.place)?;
     }
 }
 
-/// An answer of the daemon, or what the command comes to without it.
+/// An answer of the daemon, or the result of the refused command.
 pub(super) fn read<T: DeserializeOwned>(
     socket: &Socket,
     request: &ControlRequest,
@@ -269,10 +270,11 @@ fn name(verb: BulkAction) -> &'static str {
 }
 
 impl Console<'_> {
-    /// Puts this in the place of what it said before, where somebody looks on. Nothing removes it.
+    /// Overwrites the previous progress text on the terminal, if there is one. An empty text erases
+    /// it.
     fn progress(&mut self, text: &str) -> io::Result<()> {
         let Some(terminal) = &mut self.terminal else { return Ok(()) };
-        // To the beginning of the line, and what stood there is erased.
+        // Move to the beginning of the line and erase it.
         write!(terminal, "\r\x1b[K{}", printable(text))?;
         terminal.flush()
     }
@@ -283,7 +285,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_program_s_own_control_sequences_reach_the_terminal_and_nothing_else_does() {
+    fn only_the_program_s_own_control_sequences_reach_the_terminal() {
         let (mut out, mut err, mut terminal) = (Vec::new(), Vec::new(), Vec::new());
         let (out, err) = (&mut out as &mut dyn io::Write, &mut err as &mut dyn io::Write);
         let mut console =

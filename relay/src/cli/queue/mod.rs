@@ -1,7 +1,7 @@
-//! `relay queue`: the messages that wait, and what may be done with them.
+//! `relay queue`: the messages in the queue, and the commands that change them.
 //!
-//! [`selection`] says which are meant, [`many`] lists them and changes them page by page, and
-//! [`export`] takes one out as a file.
+//! [`selection`] selects messages, [`many`] lists and changes them page by page, and [`export`]
+//! writes one message to a file.
 
 mod export;
 mod many;
@@ -34,27 +34,27 @@ pub(super) struct QueueArguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Write a message as it would leave to a file or to standard output.
+    /// Write a message, as it would be sent, to a file or to standard output.
     Export(export::ExportArguments),
-    /// Try everything for a domain now, at next hops that are left alone for now too.
+    /// Retry all mail for a domain now, even if its next hop is in back-off.
     Flush {
-        /// The recipients' domain; `*.DOMAIN` for all below it too.
+        /// The recipients' domain; `*.DOMAIN` includes its subdomains.
         domain: DomainPattern,
         #[command(flatten)]
         access: DaemonAccess,
     },
-    /// Stop the delivery of messages until they are released.
+    /// Hold messages: they are not delivered until they are released.
     Hold(Which),
     /// List the messages in the queue.
     List(many::List),
-    /// Show one message with every recipient.
+    /// Show one message with all recipients.
     Show(One),
-    /// Let the delivery of held messages go on.
+    /// Release held messages for delivery.
     Release(Which),
-    /// Try messages now. A next hop that is left alone for now stays so: see `flush`.
+    /// Retry messages now. A next hop in back-off is not tried: see `flush`.
     Retry(Which),
-    /// Take messages out of the queue, which nothing brings back. No sender gets a report, unless
-    /// --report says so. Asks first; where there is no terminal to ask on, --yes must be given.
+    /// Remove messages from the queue permanently. Senders get no report, unless --report is given.
+    /// Asks first; without a terminal, --yes is required.
     Remove(remove::RemoveArguments),
 }
 
@@ -74,7 +74,7 @@ impl QueueArguments {
 /// One message.
 #[derive(Args, Debug)]
 struct One {
-    /// The queue id, as the 250 gave it.
+    /// The queue id from the 250 reply.
     id: QueueId,
     #[command(flatten)]
     access: FileAccess,
@@ -83,7 +83,7 @@ struct One {
 /// One message, or many: an id, a filter, or --all.
 #[derive(Args, Debug)]
 struct Which {
-    /// The queue id, as the 250 gave it.
+    /// The queue id from the 250 reply.
     #[arg(conflicts_with = "Selection")]
     id: Option<QueueId>,
     /// Every message in the queue.
@@ -99,7 +99,7 @@ pub(super) fn run(arguments: QueueArguments, console: &mut Console<'_>) -> anyho
     let (change, which) = match arguments.verb {
         Verb::Export(export) => return export::run(&export, console),
         Verb::Flush { domain, access } => {
-            // What an administrator holds stays held.
+            // Held messages stay held.
             let filter = Filter { domain: Some(domain), held: Some(false), ..Filter::default() };
             return many::change(Change::Flush, filter, &access, console);
         }
@@ -110,8 +110,8 @@ pub(super) fn run(arguments: QueueArguments, console: &mut Console<'_>) -> anyho
         Verb::Release(which) => (Change::Release, which),
         Verb::Retry(which) => (Change::Retry, which),
     };
-    match which.meant(console)? {
-        Meant::One(id) => {
+    match which.chosen(console)? {
+        Chosen::One(id) => {
             let request = match change {
                 Change::Hold => ControlRequest::QueueHold { id },
                 Change::Release => ControlRequest::QueueRelease { id },
@@ -121,37 +121,37 @@ pub(super) fn run(arguments: QueueArguments, console: &mut Console<'_>) -> anyho
             };
             one(&request, &which.access, console)
         }
-        Meant::Many(filter) => many::change(change, filter, &which.access, console),
-        Meant::Unclear => Ok(Outcome::Unusable),
+        Chosen::Many(filter) => many::change(change, filter, &which.access, console),
+        Chosen::Empty => Ok(Outcome::Unusable),
     }
 }
 
-/// Which messages a command is about.
-enum Meant {
+/// The selected messages.
+enum Chosen {
     One(QueueId),
     Many(Filter),
-    /// It says nothing; that is printed.
-    Unclear,
+    /// The selection is empty; an error was printed.
+    Empty,
 }
 
 impl Which {
-    fn meant(&self, console: &mut Console<'_>) -> io::Result<Meant> {
+    fn chosen(&self, console: &mut Console<'_>) -> io::Result<Chosen> {
         let filter = self.selection.filter();
         Ok(match self.id {
-            Some(id) => Meant::One(id),
-            None if self.all || filter != Filter::default() => Meant::Many(filter),
+            Some(id) => Chosen::One(id),
+            None if self.all || filter != Filter::default() => Chosen::Many(filter),
             None => {
                 writeln!(
                     console.err,
                     "which messages? give a queue id, a filter such as --domain, or --all"
                 )?;
-                Meant::Unclear
+                Chosen::Empty
             }
         })
     }
 }
 
-/// One message, by the daemon or, while none runs, by the queue's files.
+/// Shows one message: asks the daemon or, if none runs, reads the queue's files.
 fn show(id: QueueId, access: &FileAccess, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
     let json = access.daemon.common.json;
     match access.reach(console)? {
@@ -202,7 +202,7 @@ fn print_line(row: &Row, console: &mut Console<'_>) -> io::Result<()> {
     )?;
     let plural = if row.attempts == 1 { "" } else { "s" };
     writeln!(console.out, "  {} attempt{plural}, next {}{held}", row.attempts, moment(row.due))?;
-    // The reason says it already where the last answer is the reason.
+    // Do not print the last answer twice if the reason contains it.
     let is_repeated = row.reason.as_ref().zip(row.because.as_ref());
     let is_repeated = is_repeated.is_some_and(|(reason, because)| reason.contains(&**because));
     for text in
@@ -228,7 +228,7 @@ fn print_whole(detail: &Detail, console: &mut Console<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// RFC 3339. A time without that form lies beyond the year 9999.
+/// Formats a time by RFC 3339; after the year 9999, as a number of seconds.
 pub(super) fn moment(seconds: u64) -> String {
     i64::try_from(seconds)
         .ok()

@@ -1,7 +1,7 @@
-//! `relay queue remove`: takes messages out of the queue, which nothing brings back.
+//! `relay queue remove`: removes messages from the queue permanently.
 //!
-//! It asks first. Where there is no terminal nobody can answer, so nothing is removed unless --yes
-//! says that the answer is known. --dry-run is for the author of a script.
+//! The command asks first. Without a terminal it cannot ask, so it removes nothing unless --yes is
+//! given. --dry-run is for authors of scripts.
 
 use std::io::{self, BufRead};
 
@@ -10,20 +10,20 @@ use relay::control::ControlRequest;
 use relay_queue::bulk::{BulkAction as Change, Page};
 use relay_queue::filter::Filter;
 
-use super::{Asked, Common, Console, Meant, Outcome, Socket, Which, many, one, print_line};
+use super::{Asked, Chosen, Common, Console, Outcome, Socket, Which, many, one, print_line};
 use crate::cli::queue::many::messages;
 
-/// Messages that are shown before it is asked.
+/// Messages that are shown before the question.
 const SHOWN: usize = 10;
 
 #[derive(Args, Debug)]
 pub(super) struct RemoveArguments {
     #[command(flatten)]
     which: Which,
-    /// Do not ask: remove at once. Without a terminal nothing is removed unless this is given.
+    /// Remove without a question. Required if there is no terminal.
     #[arg(long, short)]
     yes: bool,
-    /// Say what would be removed, and remove nothing.
+    /// List the messages that would be removed; remove nothing.
     #[arg(long)]
     dry_run: bool,
     /// Send each sender a report that the message was not delivered.
@@ -42,20 +42,20 @@ pub(super) fn run(
     console: &mut Console<'_>,
 ) -> anyhow::Result<Outcome> {
     let RemoveArguments { which, yes, dry_run, report } = arguments;
-    let meant = which.meant(console)?;
+    let chosen = which.chosen(console)?;
     let access = &which.access;
     let asks = !yes;
-    if asks && !dry_run && !matches!(meant, Meant::Unclear) && !console.can_ask() {
+    if asks && !dry_run && !matches!(chosen, Chosen::Empty) && !console.can_ask() {
         writeln!(
             console.err,
-            "nothing is removed: there is no terminal to ask on; give --yes to remove without a \
-             question, or --dry-run to see what would be removed"
+            "nothing is removed: there is no terminal for the question; give --yes to remove without a \
+             question, or --dry-run to list what would be removed"
         )?;
         return Ok(Outcome::Unusable);
     }
-    match &meant {
-        Meant::Unclear => return Ok(Outcome::Unusable),
-        Meant::One(id) if dry_run || asks => {
+    match &chosen {
+        Chosen::Empty => return Ok(Outcome::Unusable),
+        Chosen::One(id) if dry_run || asks => {
             let socket = access.socket(console)?;
             let request = ControlRequest::QueueShow { id: *id };
             match socket.ask(&request, console)? {
@@ -63,13 +63,13 @@ pub(super) fn run(
                 Asked::Printed(outcome) => return Ok(outcome),
             }
             if dry_run {
-                return said(1, access.common.json, console);
+                return print_count(1, access.common.json, console);
             }
             if !is_agreed(1, report, console)? {
                 return Ok(Outcome::No);
             }
         }
-        Meant::Many(filter) if dry_run || asks => {
+        Chosen::Many(filter) if dry_run || asks => {
             let socket = access.socket(console)?;
             let limit = if dry_run { usize::MAX } else { SHOWN };
             let count = match preview(&socket, filter, limit, access.common.json, console)? {
@@ -77,23 +77,23 @@ pub(super) fn run(
                 Err(outcome) => return Ok(outcome),
             };
             if dry_run {
-                return said(count, access.common.json, console);
+                return print_count(count, access.common.json, console);
             }
             if count == 0 || !is_agreed(count, report, console)? {
                 return Ok(Outcome::No);
             }
         }
-        Meant::One(_) | Meant::Many(_) => {}
+        Chosen::One(_) | Chosen::Many(_) => {}
     }
     let change = if report { Change::RemoveWithReport } else { Change::Remove };
-    match meant {
-        Meant::One(id) => one(&ControlRequest::QueueRemove { id, report }, &which.access, console),
-        Meant::Many(filter) => many::change(change, filter, &which.access, console),
-        Meant::Unclear => Ok(Outcome::Unusable),
+    match chosen {
+        Chosen::One(id) => one(&ControlRequest::QueueRemove { id, report }, &which.access, console),
+        Chosen::Many(filter) => many::change(change, filter, &which.access, console),
+        Chosen::Empty => Ok(Outcome::Unusable),
     }
 }
 
-/// Shows the first messages that are meant, and says how many they are.
+/// Shows the first selected messages, and returns how many are selected.
 fn preview(
     socket: &Socket,
     filter: &Filter,
@@ -127,7 +127,7 @@ fn preview(
     Ok(Ok(count))
 }
 
-fn said(count: u64, json: bool, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+fn print_count(count: u64, json: bool, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
     match json {
         true => console.json(&serde_json::json!({ "would_remove": count }))?,
         false => writeln!(console.out, "{} would be removed", messages(count))?,

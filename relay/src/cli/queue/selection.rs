@@ -1,4 +1,4 @@
-//! Which messages are meant: the options that make a [`Filter`].
+//! The options that select messages, and the [`Filter`] that they make.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,47 +7,48 @@ use relay_config::{read_duration, read_size};
 use relay_mail::domain_pattern::DomainPattern;
 use relay_queue::filter::{Filter, Wildcard};
 
-/// All that is given must hold of a message.
+/// A message must match all given options.
 #[derive(Args, Clone, Debug)]
 #[group(id = "Selection", multiple = true)]
 pub(super) struct Selection {
-    /// From this sender. `*` stands for anything, and `<>` is the null sender.
+    /// Messages from this sender. `*` stands for any text; `<>` is the null sender.
     #[arg(long, value_name = "ADDRESS", value_parser = wildcard)]
     sender: Option<Wildcard>,
-    /// To this recipient, who still waits. `*` stands for anything.
+    /// Messages with this waiting recipient. `*` stands for any text.
     #[arg(long, value_name = "ADDRESS", value_parser = wildcard)]
     recipient: Option<Wildcard>,
-    /// To a recipient in this domain who still waits; `*.DOMAIN` for all below it too.
+    /// Messages with a waiting recipient in this domain; `*.DOMAIN` includes its subdomains.
     #[arg(long, value_name = "DOMAIN")]
     domain: Option<DomainPattern>,
-    /// Deferred by a next hop whose name has this in it.
+    /// Messages deferred by a next hop whose name contains this text.
     #[arg(long, value_name = "TEXT", value_parser = part)]
     next_hop: Option<String>,
-    /// Deferred for a reason that has this in it: a reply's text or code, or what we found.
+    /// Messages deferred for a reason that contains this text: a reply's text or code, or a local
+    /// cause.
     #[arg(long, value_name = "TEXT", value_parser = part)]
     because: Option<String>,
-    /// Accepted longer ago, as in 30m, 4h, 2d or 01:30:00.
+    /// Messages older than this: 30m, 4h, 2d or 01:30:00.
     #[arg(long, value_name = "TIME", value_parser = age)]
     older_than: Option<Duration>,
-    /// Accepted less long ago.
+    /// Messages younger than this.
     #[arg(long, value_name = "TIME", value_parser = age)]
     younger_than: Option<Duration>,
-    /// Larger than this, in octets or as in "64 KB".
+    /// Messages larger than this, in octets or as in "64 KB".
     #[arg(long, value_name = "SIZE", value_parser = size)]
     larger_than: Option<u64>,
-    /// Smaller than this.
+    /// Messages smaller than this.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     smaller_than: Option<u64>,
-    /// Held by an administrator.
+    /// Messages that an administrator holds.
     #[arg(long, conflicts_with = "deferred")]
     held: bool,
-    /// Tried, and waiting for another attempt.
+    /// Messages that were tried and wait for another attempt.
     #[arg(long)]
     deferred: bool,
 }
 
 impl Selection {
-    /// What it means now. Ages become times, which mean the same however long it takes.
+    /// The filter. Ages become times now, so that a long command does not shift them.
     pub(super) fn filter(&self) -> Filter {
         let this = self.clone();
         let ago = |age: Duration| {
@@ -70,10 +71,11 @@ impl Selection {
     }
 }
 
-/// A blank text is in every other one: a forgotten variable of a script would mean every message.
+/// Refuses a blank text, because every text contains it: an empty variable of a script would select
+/// every message.
 fn part(text: &str) -> Result<String, String> {
     match text.trim() {
-        "" => Err("write a part of it, which is not blank".to_owned()),
+        "" => Err("write a part of the text; it must not be blank".to_owned()),
         text => Ok(text.to_owned()),
     }
 }
@@ -81,11 +83,9 @@ fn part(text: &str) -> Result<String, String> {
 pub(in crate::cli) fn wildcard(text: &str) -> Result<Wildcard, String> {
     let is_address = text.contains(['@', '*']) || text == "<>";
     if !text.is_empty() && !is_address && !text.eq_ignore_ascii_case("postmaster") {
-        return Err(format!(
-            "an address has an @, so nothing would match; for a domain write *@{text}"
-        ));
+        return Err(format!("an address needs an @; for a domain write *@{text}"));
     }
-    // Everybody is not a sender, and neither is a forgotten variable of a script.
+    // An empty text is no sender; it may be an empty variable of a script.
     if text.is_empty() {
         Err("write <> for the null sender".to_owned())
     } else {

@@ -1,4 +1,4 @@
-//! The queue of a daemon that does not run: listed and shown, and never changed.
+//! The queue of a stopped daemon: listed and shown, never changed.
 
 use relay_mail::queue_id::QueueId;
 use relay_queue::admin::{Detail, Row};
@@ -8,29 +8,29 @@ use serde_json::Value;
 
 use super::{Console, Outcome, print_whole};
 
-/// What `relay queue list` says of a message while no daemon runs.
+/// The reason that `relay queue list` shows for each message while no daemon runs.
 const STOPPED: &str = "no daemon runs, so nothing is delivered";
 
-/// The messages that the filter means, `limit` at most; says how many were listed, how many are
-/// meant, and how many there are.
+/// Lists the messages that match the filter, at most `limit`. Returns the numbers of listed,
+/// selected and all messages.
 pub(super) fn list(
     queue: &Offline,
     filter: &Filter,
     limit: usize,
-    mut take: impl FnMut(Row, &mut Console<'_>) -> anyhow::Result<()>,
+    mut print: impl FnMut(Row, &mut Console<'_>) -> anyhow::Result<()>,
     console: &mut Console<'_>,
 ) -> anyhow::Result<(u64, u64, u64)> {
-    let (mut listed, mut meant, mut all) = (0, 0, 0);
+    let (mut listed, mut selected, mut all) = (0, 0, 0);
     let mut failure = None;
     let mut damaged = Vec::new();
     queue.each(|entry| {
         all += 1;
         match entry {
             Ok(entry) if filter.matches(&entry) => {
-                meant += 1;
+                selected += 1;
                 if (listed as usize) < limit && failure.is_none() {
                     listed += 1;
-                    failure = take(row(&entry), console).err();
+                    failure = print(row(&entry), console).err();
                 }
             }
             Ok(_) => {}
@@ -43,15 +43,18 @@ pub(super) fn list(
     for unserved in damaged {
         match unserved {
             Unserved::SetAside(id) => {
-                writeln!(console.err, "{id}: damaged; the next start sets it aside")?;
+                writeln!(console.err, "{id}: damaged; the next start moves it to damaged/")?;
             }
             Unserved::Held(id) => {
-                writeln!(console.err, "{id}: its entry cannot be read; the daemon holds it")?;
+                writeln!(
+                    console.err,
+                    "{id}: its entry cannot be read; the daemon will put it on hold"
+                )?;
             }
         }
     }
     warn_if_in_use(queue, console)?;
-    Ok((listed, meant, all))
+    Ok((listed, selected, all))
 }
 
 /// One message.
@@ -78,7 +81,7 @@ pub(super) fn show(
     Ok(Outcome::Yes)
 }
 
-/// A row, with the reason that no daemon could give.
+/// A row with a reason, which a running daemon would add.
 fn row(entry: &relay_queue::Entry) -> Row {
     let reason = if entry.held { "held by an administrator" } else { STOPPED };
     Row { reason: Some(reason.to_owned()), ..Row::from(entry) }
@@ -86,7 +89,7 @@ fn row(entry: &relay_queue::Entry) -> Row {
 
 fn warn_if_in_use(queue: &Offline, console: &mut Console<'_>) -> anyhow::Result<()> {
     if queue.is_in_use() {
-        writeln!(console.err, "a daemon has started meanwhile: ask again")?;
+        writeln!(console.err, "a daemon has started meanwhile; repeat the command")?;
     }
     Ok(())
 }

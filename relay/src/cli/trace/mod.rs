@@ -1,6 +1,7 @@
-//! `relay trace`: what became of one message, by its queue id; or of those that a sender, a
-//! recipient, a Message-ID, a client and a time mean ([`search`]). The message tracking log is read
-//! whether or not the daemon runs; what still waits is asked of the daemon, or read from its queue.
+//! `relay trace`: the events of one message, found by its queue id; or of all messages that match a
+//! sender, recipient, Message-ID, client and time ([`search`]). The command reads the message
+//! tracking log with or without a running daemon. It asks the daemon for waiting messages, or reads
+//! them from the queue.
 
 mod records;
 mod search;
@@ -29,25 +30,26 @@ use super::{Console, FileAccess, Outcome};
 
 #[derive(Args, Debug)]
 pub(super) struct TraceArguments {
-    /// The queue id, as the 250 gave it, or the one of a report.
+    /// The queue id from the 250 reply, or the queue id of a report.
     #[arg(conflicts_with_all = ["from", "to", "message_id", "remote", "since", "until"])]
     id: Option<QueueId>,
-    /// From this sender, or with this From. `*` stands for anything, and `<>` is the null sender.
+    /// Messages from this sender, or with this address in From. `*` stands for any text; `<>` is
+    /// the null sender.
     #[arg(long, value_name = "ADDRESS", value_parser = wildcard)]
     from: Option<Wildcard>,
-    /// To this recipient. `*` stands for anything.
+    /// Messages to this recipient. `*` stands for any text.
     #[arg(long, value_name = "ADDRESS", value_parser = wildcard)]
     to: Option<Wildcard>,
-    /// With this Message-ID. `*` stands for anything.
+    /// Messages with this Message-ID. `*` stands for any text.
     #[arg(long, value_name = "ID", value_parser = text)]
     message_id: Option<Wildcard>,
-    /// From this client: an address or a range.
+    /// Messages from this client: an address or a range.
     #[arg(long, value_name = "ADDRESS", value_parser = range)]
     remote: Option<Range>,
-    /// Not before: a time ago, as in 2h or 30m, or a UTC time, as in 2026-11-24T18:15.
+    /// Begin of the search: a time ago (2h, 30m) or a UTC time (2026-11-24T18:15).
     #[arg(long, value_name = "TIME", value_parser = time::read)]
     since: Option<SystemTime>,
-    /// Not after.
+    /// End of the search.
     #[arg(long, value_name = "TIME", value_parser = time::read)]
     until: Option<SystemTime>,
     #[command(flatten)]
@@ -68,7 +70,7 @@ fn one(
     json: bool,
     console: &mut Console<'_>,
 ) -> anyhow::Result<Outcome> {
-    // Before the log is read: what the daemon does not have any more has left its end there.
+    // Ask before the log is read: a message that has left the queue has its end in the log by now.
     let queue = Waiting::at(places);
     let waiting = queue.lines(id);
     let mut records = Records::of(places, &queue);
@@ -90,46 +92,46 @@ fn one(
     }
     records.gaps.extend(gaps);
     let begin = span.as_ref().map(|(begin, _)| begin.as_str());
-    let came = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(id.milliseconds()));
-    let criteria = Criteria { since: came.map(moment), ..Criteria::default() };
-    records.begin_later(&criteria, begin);
+    let arrived = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(id.milliseconds()));
+    let criteria = Criteria { since: arrived.map(moment), ..Criteria::default() };
+    records.add_gap_before(&criteria, begin);
     let span = match &span {
-        Some((begin, end)) => format!("it goes from {begin} to {end}"),
-        None => "it has no files".to_owned(),
+        Some((begin, end)) => format!("the log covers {begin} to {end}"),
+        None => "the log has no files".to_owned(),
     };
-    let (off, log) = (off(places), places.tracking.display());
-    writeln!(console.err, "nothing about {id} is in the message tracking log {log}: {span}{off}")?;
+    let (off, log) = (off_note(places), places.tracking.display());
+    writeln!(console.err, "the message tracking log {log} has no line about {id}: {span}{off}")?;
     for TrackingLine { what, .. } in &records.gaps {
         if let What::Lost { since, because, .. } = what {
-            writeln!(console.err, "it has a gap since {since}: {because}")?;
+            writeln!(console.err, "the log has a gap since {since}: {because}")?;
         }
     }
     if let Some(why) = &records.queue {
         writeln!(console.err, "the queue could not be asked: {why}")?;
     }
-    Ok(if records.is_whole() { Outcome::No } else { Outcome::Unknown })
+    Ok(if records.is_complete() { Outcome::No } else { Outcome::Unknown })
 }
 
-/// No queue id: what is shown belongs to no message.
+/// The queue id of lines that belong to no message.
 const NONE: QueueId = QueueId::from_u64(0);
 
-/// What is to be said of a log that nobody writes.
-fn off(places: &Places) -> &'static str {
-    if places.tracking_enabled { "" } else { "; it is not written, since enabled is false" }
+/// A note about a log that is not written.
+fn off_note(places: &Places) -> &'static str {
+    if places.tracking_enabled { "" } else { "; the log is off (enabled = false)" }
 }
 
-/// Who knows what still waits.
+/// The source of information about waiting messages.
 enum Waiting<'p> {
     Daemon(&'p Places),
     Stopped(Offline),
-    /// No daemon answers, and its queue cannot be read, for this reason.
+    /// Unknown for this reason: no daemon answers, and its queue cannot be read.
     Unknown(String),
 }
 
 impl<'p> Waiting<'p> {
     fn at(places: &'p Places) -> Self {
         let error = match control::ask(&places.socket, &ControlRequest::TrackingLogWritten) {
-            // Its disk does not answer: once is enough to wait for that.
+            // The daemon's disk does not answer. Do not wait for the daemon a second time.
             Err(error @ ControlError::Silent { .. }) => return Self::Unknown(error.to_string()),
             Err(error @ (ControlError::Connect { .. } | ControlError::Denied { .. })) => error,
             Ok(_) | Err(_) => return Self::Daemon(places),
@@ -143,7 +145,7 @@ impl<'p> Waiting<'p> {
         }
     }
 
-    /// A message, if it waits.
+    /// The row of a message, if it waits.
     fn row(&self, id: QueueId) -> Option<Row> {
         self.detail(id).map(|detail| detail.row)
     }
@@ -152,7 +154,7 @@ impl<'p> Waiting<'p> {
         match self {
             Self::Daemon(places) => {
                 let question = ControlRequest::QueueShow { id };
-                // A message that it does not know has left the queue.
+                // If the daemon does not know the message, it has left the queue.
                 let answer = control::ask(&places.socket, &question).ok()?;
                 serde_json::from_value(answer).ok()
             }
@@ -165,15 +167,15 @@ impl<'p> Waiting<'p> {
         }
     }
 
-    /// Lines about a message, if it waits.
+    /// The lines about a message, if it waits.
     fn lines(&self, id: QueueId) -> Vec<TrackingLine> {
         let detail = self.detail(id);
         detail.map(|detail| queued(id, &detail.row, &detail.recipients)).unwrap_or_default()
     }
 }
 
-/// Lines about a message that waits: one for those recipients that wait for the same reason. `all` may
-/// be empty where no more is known than the row says.
+/// The lines about a waiting message: one for all recipients that wait for the same reason. `all`
+/// may be empty if only the row is known.
 fn queued(id: QueueId, row: &Row, all: &[RecipientRow]) -> Vec<TrackingLine> {
     let due = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(row.due)).map(moment);
     let mut groups: Vec<(Option<String>, Option<String>, Vec<String>)> = Vec::new();
@@ -203,13 +205,13 @@ fn queued(id: QueueId, row: &Row, all: &[RecipientRow]) -> Vec<TrackingLine> {
 
 fn text(text: &str) -> Result<Wildcard, String> {
     match text {
-        "" => Err("write an ID, or `*` for any".to_owned()),
+        "" => Err("write an ID, or `*` for any ID".to_owned()),
         text => Ok(Wildcard::new(text)),
     }
 }
 
 fn range(text: &str) -> Result<Range, String> {
-    text.parse().map_err(|_| format!("`{text}` is no address, CIDR range or FIRST-LAST"))
+    text.parse().map_err(|_| format!("`{text}` is not an address, a CIDR range or FIRST-LAST"))
 }
 
 #[cfg(test)]
@@ -217,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn recipients_that_wait_for_different_reasons_have_lines_of_their_own() {
+    fn each_reason_to_wait_has_its_own_line() {
         let row = Row {
             id: String::new(),
             sender: String::new(),

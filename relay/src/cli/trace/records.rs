@@ -1,5 +1,5 @@
-//! Are the records whole? "Nothing is known of it" is a no only where whatever came would be in the
-//! log or in the queue. Else the answer is that it cannot be said, and why.
+//! Are the records complete? A search without a result means "no" only if the log and the queue
+//! would contain every event. Otherwise the answer is "not known", with the reason.
 
 use std::io;
 use std::time::SystemTime;
@@ -16,29 +16,30 @@ use relay::daemon::status::DaemonStatus;
 use super::{NONE, Waiting};
 use crate::cli::Console;
 
-/// What is missing in the records of the time that is searched.
+/// The gaps in the records of the searched time.
 #[derive(Default)]
 pub(super) struct Records {
     /// Gaps of the log.
     pub(super) gaps: Vec<TrackingLine>,
-    /// Why what waits is not known.
+    /// Why the waiting messages are not known.
     pub(super) queue: Option<String>,
-    /// Refusals that are not in the log one by one.
+    /// The number of refusals without a record of their own.
     pub(super) suppressed: u64,
-    /// What the running daemon says of itself.
+    /// The status of the running daemon.
     pub(super) status: Option<DaemonStatus>,
 }
 
 impl Records {
-    /// What the places that were searched could not have.
+    /// The gaps of all sources of the search.
     pub(super) fn of(places: &Places, waiting: &Waiting<'_>) -> Self {
         let mut records = Self::default();
         match waiting {
             Waiting::Daemon(_) => {
-                // A daemon of before does not know the question; its log is some milliseconds behind.
+                // An older daemon does not know this request; its log is at most some milliseconds
+                // late.
                 let written = control::ask(&places.socket, &ControlRequest::TrackingLogWritten);
                 if written.is_ok_and(|written| written == false) {
-                    let because = "the daemon has not written what has happened just now";
+                    let because = "the daemon has not written the latest events yet";
                     records.add(moment(SystemTime::now()), because.to_owned());
                 }
                 let answer = control::ask(&places.socket, &ControlRequest::Status);
@@ -53,7 +54,7 @@ impl Records {
         }
         let ending = match ending::of(&places.tracking) {
             Ok(ending) => ending,
-            // Told of once, by whoever reads the lines.
+            // The search reads the same files and reports the error.
             Err(_) => return records,
         };
         if let Some((since, because)) = records.missing_at_the_end(places, waiting, ending) {
@@ -62,7 +63,7 @@ impl Records {
         records
     }
 
-    /// Since when the log lacks what has happened up to now, and why.
+    /// The time since which the log has a gap up to now, and the reason.
     fn missing_at_the_end(
         &self,
         places: &Places,
@@ -70,7 +71,7 @@ impl Records {
         ending: Option<MessageEnding>,
     ) -> Option<(String, String)> {
         let Some(ending) = ending else {
-            let because = if places.tracking_enabled { "it has no files" } else { OFF };
+            let because = if places.tracking_enabled { "the log has no files" } else { OFF };
             return Some((moment(SystemTime::UNIX_EPOCH), because.to_owned()));
         };
         let MessageEnding { time, kind } = ending;
@@ -79,13 +80,13 @@ impl Records {
         }
         if let Some(status) = &self.status {
             let Some(log) = &status.message_tracking_log else {
-                return Some((time, "the daemon has no thread to write it".to_owned()));
+                return Some((time, "the daemon has no thread for the log".to_owned()));
             };
             return match (&log.gap, &log.problem) {
                 _ if !log.enabled => Some((time, OFF.to_owned())),
                 _ if log.path != places.tracking => {
                     let path = log.path.display();
-                    Some((time, format!("the running daemon writes it to {path}")))
+                    Some((time, format!("the running daemon writes the log to {path}")))
                 }
                 (Some(gap), problem) => {
                     let because = problem.as_ref().unwrap_or(&gap.because);
@@ -99,14 +100,14 @@ impl Records {
         (is_stopped && kind == EndingKind::Open).then(|| (time, KILLED.to_owned()))
     }
 
-    /// The log cannot be read.
+    /// Notes that the log cannot be read.
     pub(super) fn unreadable(&mut self, places: &Places, error: &io::Error) {
         let because = format!("cannot read {}: {error}", places.tracking.display());
         self.add(moment(SystemTime::UNIX_EPOCH), because);
     }
 
-    /// What is searched begins, or lies as a whole, before the log does.
-    pub(super) fn begin_later(&mut self, criteria: &Criteria, begin: Option<&str>) {
+    /// Notes a gap if the searched time begins before the log.
+    pub(super) fn add_gap_before(&mut self, criteria: &Criteria, begin: Option<&str>) {
         let since = criteria.since.as_deref().or(criteria.until.as_deref());
         if let Some((since, begin)) = since.zip(begin).filter(|(since, begin)| since < begin) {
             self.gaps.push(gap(since.to_owned(), begin.to_owned(), BEGINS.to_owned()));
@@ -117,13 +118,13 @@ impl Records {
         self.gaps.push(gap(since, moment(SystemTime::now()), because));
     }
 
-    /// Leaves out what is not about the time that is meant.
+    /// Removes gaps outside the searched time.
     pub(super) fn within(&mut self, criteria: &Criteria) {
-        self.gaps.retain(|gap| criteria.means_gap(gap));
+        self.gaps.retain(|gap| criteria.selects_gap(gap));
     }
 
-    /// Would all that has come be found?
-    pub(super) fn is_whole(&self) -> bool {
+    /// Would every event be found?
+    pub(super) fn is_complete(&self) -> bool {
         self.gaps.is_empty() && self.queue.is_none() && self.suppressed == 0
     }
 
@@ -136,7 +137,7 @@ impl Records {
 
 const OFF: &str = "the log is switched off: enabled is false";
 const KILLED: &str = "the daemon was killed or the host lost power: its last lines may be missing";
-const BEGINS: &str = "the log begins only then";
+const BEGINS: &str = "the log begins at that time";
 
 fn gap(since: String, until: String, because: String) -> TrackingLine {
     let what = What::Lost { count: None, since, because, refusals: false };

@@ -1,5 +1,5 @@
-//! `relay trace --from … --to …`: which messages and which refusals are meant, and what became of
-//! each. "Nothing came" is an answer too: it says what was searched.
+//! `relay trace --from … --to …`: the messages and refusals that match, and their results. If none
+//! match, the command prints what was searched.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -21,10 +21,10 @@ use serde_json::{Value, json};
 
 use super::records::Records;
 use super::verdict::Verdicts;
-use super::{NONE, TraceArguments, Waiting, off, queued};
+use super::{NONE, TraceArguments, Waiting, off_note, queued};
 use crate::cli::{Console, Outcome};
 
-/// Groups of refusals of unknown senders that are shown to people.
+/// Most groups of refusals of unknown senders in the output for people.
 const GROUPS_SHOWN: usize = 10;
 
 pub(super) fn run(
@@ -34,17 +34,14 @@ pub(super) fn run(
 ) -> anyhow::Result<Outcome> {
     if let Some((since, until)) = arguments.since.zip(arguments.until).filter(|(a, b)| a > b) {
         let (since, until) = (moment(since), moment(until));
-        writeln!(
-            console.err,
-            "--since {since} is later than --until {until}: there is no time between"
-        )?;
+        writeln!(console.err, "--since {since} is later than --until {until}")?;
         return Ok(Outcome::Unusable);
     }
     let now = SystemTime::now();
     if let Some(since) = arguments.since.filter(|since| *since > now) {
         writeln!(
             console.err,
-            "--since {} lies in the future: it is {} now, and a time without an offset is UTC",
+            "--since {} is in the future: the time is {} now; a time without an offset is UTC",
             moment(since),
             moment(now)
         )?;
@@ -58,7 +55,7 @@ pub(super) fn run(
         since: arguments.since.map(moment),
         until: arguments.until.map(moment),
     };
-    // Before the log is read: what is in the queue no more has left its end there.
+    // Ask before the log is read: a message that has left the queue has its end in the log by now.
     let waiting = Waiting::at(places);
     let mut records = Records::of(places, &waiting);
     let mut rows = match waiting_rows(&waiting, arguments) {
@@ -73,7 +70,7 @@ pub(super) fn run(
         Matches::default()
     });
     let begin = found.span.as_ref().map(|(begin, _)| begin.as_str());
-    records.begin_later(&criteria, begin);
+    records.add_gap_before(&criteria, begin);
     records.gaps.append(&mut found.gaps);
     records.within(&criteria);
     records.suppressed = found.suppressed;
@@ -86,7 +83,7 @@ pub(super) fn run(
         }
         messages.push((id, lines));
     }
-    // Those whose reception the log does not have.
+    // Waiting messages without a reception in the log.
     if criteria.message_id.is_none() && criteria.remote.is_none() {
         rows.retain(|id, _| !messages.iter().any(|(it, _)| it == id));
         messages.extend(rows.into_iter().map(|(id, row)| {
@@ -94,23 +91,23 @@ pub(super) fn run(
             (id, if lines.is_empty() { queued(id, &row, &[]) } else { lines })
         }));
     }
-    let came = !messages.is_empty() || !found.refusals.lines.is_empty();
+    let is_found = !messages.is_empty() || !found.refusals.lines.is_empty();
     let to = criteria.to.as_ref();
     if arguments.access.daemon.common.json {
         print_json(&messages, to, &found, &waiting, &records, places, console)?;
     } else {
         print(&messages, to, &found, &waiting, &records, places, console)?;
     }
-    Ok(match came {
+    Ok(match is_found {
         true => Outcome::Yes,
-        // A no takes records that would have it, and no refusal that may be it.
-        false if records.is_whole() && found.unknown.lines.is_empty() => Outcome::No,
+        // "No" requires complete records and no refusal that may be the message.
+        false if records.is_complete() && found.unknown.lines.is_empty() => Outcome::No,
         false => Outcome::Unknown,
     })
 }
 
-/// What waits of what is meant, as the daemon or the queue's files say. From of a message is not
-/// known there.
+/// Waiting messages that match, from the daemon or the queue's files. The queue does not know the
+/// From field of a message.
 fn waiting_rows(
     waiting: &Waiting<'_>,
     arguments: &TraceArguments,
@@ -175,25 +172,29 @@ fn print(
         writeln!(console.out, "refused: {}", counted(&found.refusals, "refusal"))?;
         writeln!(console.out, "{}", timeline::text(NONE, &lines))?;
     }
-    let came = !messages.is_empty() || !found.refusals.lines.is_empty();
+    let is_found = !messages.is_empty() || !found.refusals.lines.is_empty();
     let has_unknown = !found.unknown.lines.is_empty();
     if has_unknown {
         let unknown = counted(&found.unknown, "refusal");
-        write!(console.out, "perhaps: {unknown} before it was known which message it was")?;
-        if came {
-            // Mostly those of others: there is an answer already.
-            writeln!(console.out, "; --json shows what they were")?;
+        write!(console.out, "perhaps: {unknown} before sender or recipient were known")?;
+        if is_found {
+            // The refusals probably belong to other messages, because some match exactly.
+            writeln!(console.out, "; --json lists them")?;
         } else {
             writeln!(console.out)?;
             print_groups(&found.unknown, console)?;
             writeln!(console.out)?;
         }
     }
-    if !came {
-        let answer = match (records.is_whole(), has_unknown) {
-            (true, false) => "no message and no refusal of this kind is known",
-            (true, true) => "not known: no record names it, and the refusals above may be it",
-            (false, _) => "not known: no record names it, and the records are not whole, see below",
+    if !is_found {
+        let answer = match (records.is_complete(), has_unknown) {
+            (true, false) => "not found: no message and no refusal matches",
+            (true, true) => {
+                "not known: no record matches, but one of the refusals above may be the message"
+            }
+            (false, _) => {
+                "not known: no record matches, and the records are incomplete (see below)"
+            }
         };
         writeln!(console.out, "{answer}")?;
     }
@@ -209,7 +210,7 @@ fn counted(newest: &Newest, noun: &str) -> String {
     }
 }
 
-/// Refusals of the same source by the same rule, the last one of each.
+/// Prints refusals in groups of the same source and rule, with the last one of each group.
 fn print_groups(newest: &Newest, console: &mut Console<'_>) -> anyhow::Result<()> {
     let mut groups: Vec<(String, u64, TrackingLine)> = Vec::new();
     for line in newest.lines.iter().rev() {
@@ -234,7 +235,7 @@ fn print_groups(newest: &Newest, console: &mut Console<'_>) -> anyhow::Result<()
     Ok(())
 }
 
-/// What was searched, and what it cannot know.
+/// Prints what was searched and which information is missing.
 fn print_searched(
     found: &Matches,
     waiting: &Waiting<'_>,
@@ -245,9 +246,11 @@ fn print_searched(
     let log = places.tracking.display();
     match &found.span {
         Some((begin, end)) => {
-            writeln!(console.out, "searched: {log}, from {begin} to {end}{}", off(places))?;
+            writeln!(console.out, "searched: {log}, from {begin} to {end}{}", off_note(places))?;
         }
-        None => writeln!(console.out, "searched: {log}, which has no messages{}", off(places))?,
+        None => {
+            writeln!(console.out, "searched: {log}, which has no messages{}", off_note(places))?
+        }
     }
     match &found.refusals_since {
         Some(begin) => writeln!(console.out, "refusals are recorded since {begin}")?,
@@ -260,15 +263,15 @@ fn print_searched(
             "no daemon runs; its queue in {} was read",
             places.queue.display()
         )?,
-        (_, None) => writeln!(console.out, "the queue was asked of the running daemon")?,
+        (_, None) => writeln!(console.out, "the running daemon was asked about the queue")?,
     }
     if found.messages_left_out > 0 {
         let more = found.messages_left_out;
-        writeln!(console.out, "{more} older messages match too: give a shorter time")?;
+        writeln!(console.out, "{more} older messages match too; search a shorter time")?;
     }
     if found.suppressed > 0 {
         let count = found.suppressed;
-        writeln!(console.out, "{count} refusals in this time are not recorded one by one")?;
+        writeln!(console.out, "{count} refusals in this time have no record of their own")?;
     }
     records.print_gaps(console)?;
     if let Some(dropped) =
@@ -276,8 +279,8 @@ fn print_searched(
     {
         writeln!(
             console.out,
-            "connections that the guard dropped before they were made are in no log: {dropped} \
-             since its start, see relay status"
+            "the guard dropped {dropped} connections before the daemon saw them; they are in no log \
+             (see relay status)"
         )?;
     }
     Ok(())
@@ -325,7 +328,7 @@ fn print_json(
         "perhaps_left_out": found.unknown.left_out,
         "suppressed": found.suppressed,
         "gaps": records.gaps,
-        "whole": records.is_whole(),
+        "whole": records.is_complete(),
         "searched": {
             "path": places.tracking,
             "enabled": places.tracking_enabled,

@@ -1,4 +1,4 @@
-//! Times as people give them: how long ago, or a time in UTC.
+//! Times in the command line: how long ago, or a time in UTC.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,10 +7,10 @@ use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 use time::{Date, OffsetDateTime, PrimitiveDateTime};
 
-/// A time: so long ago, as in `2h`, or in UTC where no offset stands.
+/// Reads a time: a duration before now, as in `2h`, or a date and time, in UTC if it has no offset.
 pub(super) fn read(text: &str) -> Result<SystemTime, String> {
     if let Some(ago) = read_duration(text) {
-        // Before 1970 there was no mail to look for.
+        // No mail was received before 1970.
         let then = SystemTime::now().checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH);
         return Ok(then.max(SystemTime::UNIX_EPOCH));
     }
@@ -43,7 +43,8 @@ pub(super) fn read(text: &str) -> Result<SystemTime, String> {
 
 fn system_time(time: OffsetDateTime) -> Result<SystemTime, String> {
     let since = time.unix_timestamp_nanos();
-    let since = u64::try_from(since / 1_000_000).map_err(|_| "it is before 1970".to_owned())?;
+    let since =
+        u64::try_from(since / 1_000_000).map_err(|_| "the time is before 1970".to_owned())?;
     Ok(SystemTime::UNIX_EPOCH + Duration::from_millis(since))
 }
 

@@ -1,4 +1,4 @@
-//! What became of a message, in a word: of those recipients that were asked for, and of all.
+//! The result of a message in one phrase: for the selected recipients, and for all.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +7,7 @@ use relay_mail::queue_id::QueueId;
 use relay_queue::filter::Wildcard;
 use relay_tracking::line::{TrackingLine, What};
 
-/// In a word.
+/// The result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum MessageVerdict {
@@ -16,20 +16,20 @@ pub(super) enum MessageVerdict {
     Failed,
     Waiting,
     Removed,
-    /// It was found damaged at a start.
+    /// Found damaged at a start.
     Damaged,
-    /// The log has no end of it, and it cannot be said whether it waits.
+    /// The log has no end of the message, and it is not known whether the message waits.
     Unknown,
 }
 
-/// Of those that were asked for, and of the whole message.
+/// The results for the selected recipients and for the whole message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Verdicts {
     pub(super) asked: MessageVerdict,
     pub(super) message: MessageVerdict,
 }
 
-/// What became of one recipient.
+/// The result for one recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Delivered,
@@ -38,7 +38,7 @@ enum State {
 }
 
 impl Verdicts {
-    /// `to` says which recipients were asked for; none: all.
+    /// `to` selects recipients; `None` selects all.
     pub(super) fn of(id: QueueId, lines: &[TrackingLine], to: Option<&Wildcard>) -> Self {
         let message = MessageVerdict::of_message(id, lines);
         let asked = to.and_then(|to| MessageVerdict::of_recipients(lines, to)).unwrap_or(message);
@@ -68,7 +68,7 @@ impl MessageVerdict {
         }
     }
 
-    /// `None` where no line says what became of these: a line may leave recipients out.
+    /// `None` if no line shows the result for these recipients: a line may leave recipients out.
     fn of_recipients(lines: &[TrackingLine], to: &Wildcard) -> Option<Self> {
         let mut states = BTreeMap::new();
         for line in lines {
@@ -93,13 +93,15 @@ impl MessageVerdict {
 
     const fn text(self) -> &'static str {
         match self {
-            Self::Delivered => "delivered: a next hop has taken it",
+            Self::Delivered => "delivered: a next hop has accepted it",
             Self::PartlyDelivered => "delivered to some recipients, failed for others",
             Self::Failed => "failed",
             Self::Waiting => "waiting",
             Self::Removed => "removed by an administrator",
-            Self::Damaged => "not delivered: it was found damaged in the queue",
-            Self::Unknown => "its end is not in the log, and it is not known to wait",
+            Self::Damaged => "not delivered: found damaged in the queue",
+            Self::Unknown => {
+                "unknown: the log has no end of the message, and the queue does not have it"
+            }
         }
     }
 }
@@ -112,14 +114,14 @@ impl fmt::Display for Verdicts {
             return Ok(());
         }
         let others = match message {
-            MessageVerdict::Waiting => "it waits for other recipients",
-            MessageVerdict::Removed => "an administrator removed it for other recipients",
-            MessageVerdict::Damaged => "it was found damaged before other recipients had it",
-            MessageVerdict::Unknown => "what became of it for other recipients is not known",
-            // The same was asked about some of them.
+            MessageVerdict::Waiting => "waiting for other recipients",
+            MessageVerdict::Removed => "removed by an administrator for other recipients",
+            MessageVerdict::Damaged => "found damaged before delivery to other recipients",
+            MessageVerdict::Unknown => "the result for other recipients is not known",
+            // Part of the selected recipients have the same result.
             MessageVerdict::Delivered
             | MessageVerdict::PartlyDelivered
-            | MessageVerdict::Failed => "it ended otherwise for other recipients",
+            | MessageVerdict::Failed => "the result for other recipients differs",
         };
         write!(f, " ({others})")
     }
@@ -133,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_verdict_is_about_those_that_were_asked_for() {
+    fn the_verdict_is_about_the_selected_recipients() {
         let id = QueueId::from_u64(7);
         let line = |what| TrackingLine { time: String::new(), id: Some(id), what };
         let tried = |recipient: &str| OutcomeGroup {
@@ -168,7 +170,7 @@ mod tests {
             (&waiting, Some("gone@*"), MessageVerdict::Failed, MessageVerdict::Waiting),
             (&waiting, Some("busy@*"), MessageVerdict::Waiting, MessageVerdict::Waiting),
             (&waiting, Some("*"), MessageVerdict::Waiting, MessageVerdict::Waiting),
-            // It is in no line: what is known is about the message.
+            // No line has this recipient, so the verdict is that of the message.
             (&waiting, Some("left.out@*"), MessageVerdict::Waiting, MessageVerdict::Waiting),
             (&ended, Some("gone@*"), MessageVerdict::Failed, MessageVerdict::PartlyDelivered),
             (&removed, Some("ok@*"), MessageVerdict::Delivered, MessageVerdict::Removed),

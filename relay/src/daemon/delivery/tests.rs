@@ -23,7 +23,7 @@ use crate::limits;
 
 const ONE: &str = "<one@fabrikam.example>";
 
-/// A store that counts what attempts came to, or whose disk refuses to keep it.
+/// A store that counts the recorded attempts, or whose disk refuses to record them.
 #[derive(Debug)]
 struct Watched {
     queue: Queue,
@@ -37,7 +37,7 @@ impl Watched {
         Arc::new(Self { queue, refuses, refused: Notify::new(), records: AtomicUsize::new(0) })
     }
 
-    /// A queue upon it in which every attempt is the last one.
+    /// A queue on this store whose messages fail at the first deferral.
     fn impatient(self: &Arc<Self>) -> Queue {
         let hostname = Domain::parse("edge1.contoso.example").unwrap();
         let schedule = Schedule { lifetime: Duration::ZERO, ..Schedule::default() };
@@ -126,7 +126,7 @@ impl Store for Watched {
     }
 }
 
-/// Nobody listens there.
+/// A port without a listener.
 fn dead_end() -> SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
@@ -147,7 +147,7 @@ async fn a_stop_does_not_wait_for_a_disk_that_refuses() {
 }
 
 #[tokio::test]
-async fn a_new_route_takes_over_what_the_old_one_had() {
+async fn a_new_route_applies_to_waiting_messages() {
     let directory = TempDir::new().unwrap();
     let queue = open_queue(directory.path(), Duration::from_secs(60));
     let silent = [Fault::Silent; 20];
@@ -174,7 +174,8 @@ async fn a_new_route_takes_over_what_the_old_one_had() {
 #[tokio::test]
 async fn a_message_to_many_next_hops_is_not_recorded_for_each() {
     const HOPS: usize = 640;
-    // Both ends of each connection are in this process, and no attempt may fail for want of one.
+    // Both ends of each connection are in this process, so raise the limit: no attempt may fail for
+    // lack of descriptors.
     resources::raise_descriptor_limit(0).unwrap();
     let directory = TempDir::new().unwrap();
     let store = Watched::new(open_queue(directory.path(), Duration::from_secs(600)), false);
@@ -191,10 +192,10 @@ async fn a_message_to_many_next_hops_is_not_recorded_for_each() {
         sleep(Duration::from_millis(10)).await;
     }
     delivery.stop(limits::DELIVERY_STOP).await;
-    // Every attempt is the last one here: on a busy machine a connection may come too late.
+    // Every attempt is the last one here; on a busy machine a connection may be late.
     let delivered = queue.counters().delivered as usize;
     assert!(sink.taken().len() == delivered && delivered > HOPS / 2, "{delivered}");
-    // One more for each second in which few came.
+    // One more for each second with few attempts.
     let most = RECORDS_PER_ATTEMPT + 2 * begin.elapsed().as_secs() as usize + 2;
     let records = store.records.load(Ordering::Relaxed);
     assert!(records <= most, "{records} records");

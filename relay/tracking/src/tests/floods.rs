@@ -1,4 +1,4 @@
-//! Whoever sends much does not fill the log: each line, each source and all refusals have a bound.
+//! A flood of mail does not fill the log: each line, each source and all refusals have a bound.
 
 use relay_connector::Connection;
 use std::sync::Arc;
@@ -77,13 +77,13 @@ fn attempted(paths: &[String]) -> QueueEvent {
     }))
 }
 
-/// Waits until the writer has taken everything.
+/// Waits until the writer has received all events.
 fn settle(tracker: &Tracker) {
     let shared = tracker.0.as_ref().unwrap();
     until(|| shared.pending.load(Ordering::Relaxed) == 0);
 }
 
-/// Waits until the writer has taken much, so that nothing is dropped for want of memory.
+/// Waits until the writer has received many events, so that none is dropped for lack of memory.
 fn wait(tracker: &Tracker) {
     let shared = tracker.0.as_ref().unwrap();
     until(|| shared.pending.load(Ordering::Relaxed) < TRACKING_PENDING_OCTETS / 2);
@@ -94,7 +94,7 @@ fn octets(directory: &Path, series: files::Series) -> u64 {
 }
 
 #[test]
-fn a_flood_of_long_messages_of_one_source_takes_little_of_the_log() {
+fn a_flood_of_long_messages_of_one_source_fills_little_of_the_log() {
     let directory = TempDir::new().unwrap();
     let path = directory.path();
     let large = 64 << 20;
@@ -105,7 +105,7 @@ fn a_flood_of_long_messages_of_one_source_takes_little_of_the_log() {
     let paths = long_paths();
     let first = id_of(now, 0);
     tracker.tell(first, || received("198.51.100.7:25", &paths[..3]));
-    // What 180 messages a second come to in 90 seconds, a sixteenth of it for a sixteenth of the
+    // The events of 180 messages a second in 90 seconds, a sixteenth of them for a sixteenth of the
     // default directory.
     let messages = 180 * 90 / 16;
     for number in 1..=messages {
@@ -123,7 +123,7 @@ fn a_flood_of_long_messages_of_one_source_takes_little_of_the_log() {
     let status = tracker.status().unwrap();
     assert_eq!(status.dropped, 0);
     assert!(status.shortened > messages / 2, "{status:?}");
-    // The history is there, every message has its lines, and who comes later has whole ones.
+    // The history exists, every message has its lines, and later sources have full lines.
     let left_out = |id| match &find(path, id).unwrap().lines[0].what {
         What::Receive(received) => received.decisions_left_out,
         other => panic!("{other:?}"),
@@ -149,7 +149,7 @@ fn no_line_is_longer_than_its_bound() {
             assert!(octets < 2048, "{octets}");
         }
     }
-    // Two hundred recipients of usual length are all there.
+    // Two hundred recipients of usual length are complete.
     let usual: Vec<_> = (0..200).map(|n| format!("<someone.{n}@contoso.example>")).collect();
     let event = TrackingEvent {
         at: SystemTime::now(),
@@ -165,7 +165,7 @@ fn no_line_is_longer_than_its_bound() {
 }
 
 #[test]
-fn refusals_replace_refusals_only() {
+fn refusals_replace_only_refusals() {
     let directory = TempDir::new().unwrap();
     let path = directory.path();
     let size = 2 << 20;

@@ -1,4 +1,4 @@
-//! What the log could not have is told: a search that finds nothing then is no plain no.
+//! Gaps of the log are reported, so that a search without a result does not mean "no".
 
 use crate::ending::{self, EndingKind};
 use crate::query::Criteria;
@@ -20,7 +20,7 @@ fn kind(directory: &Path) -> Option<EndingKind> {
     ending::of(directory).unwrap().map(|ending| ending.kind)
 }
 
-/// How many gaps there are, and whether it is known how much is missing in the last one.
+/// The number of gaps, and whether the number of missing events is known in the last gap.
 fn gaps(directory: &Path) -> (usize, bool) {
     let gaps = matches(directory, &Criteria::default()).gaps;
     let last = gaps.last().map(|gap| &gap.what);
@@ -32,7 +32,7 @@ fn begin(path: &Path, enabled: bool) -> Tracker {
 }
 
 #[test]
-fn a_log_that_was_ended_has_no_gap_and_one_that_was_not_has() {
+fn only_a_log_without_an_end_mark_has_a_gap() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("log");
     let id = id_of(SystemTime::now(), 1);
@@ -42,7 +42,7 @@ fn a_log_that_was_ended_has_no_gap_and_one_that_was_not_has() {
         tracker.stop();
         assert_eq!((kind(&path), gaps(&path)), (Some(EndingKind::Closed), (0, false)));
     }
-    // Killed: it writes, and never ends.
+    // Killed: the log is written and has no end.
     let killed = begin(&path, true);
     killed.tell(id, || QueueEvent::Administered(AdminAction::Release));
     until(|| killed.status().unwrap().written == 1);
@@ -55,7 +55,7 @@ fn a_log_that_was_ended_has_no_gap_and_one_that_was_not_has() {
     let gap = matches(&path, &Criteria::default()).gaps.remove(0);
     let What::Lost { since, .. } = &gap.what else { panic!("{gap:?}") };
     assert_eq!(*since, last, "from the last line that is there");
-    // It is a gap of that time only, and one of the messages of that time.
+    // The gap counts only for that time and for messages of that time.
     let after = Criteria { since: Some(line::moment(SystemTime::now())), ..Criteria::default() };
     assert!(matches(&path, &after).gaps.is_empty());
     let before = Criteria { until: Some("2001-01-01".to_owned()), ..Criteria::default() };
@@ -66,7 +66,7 @@ fn a_log_that_was_ended_has_no_gap_and_one_that_was_not_has() {
 }
 
 #[test]
-fn a_torn_end_is_no_end() {
+fn a_torn_end_mark_does_not_count() {
     let directory = TempDir::new().unwrap();
     begin(directory.path(), true).stop();
     let file = files_in(directory.path()).pop().unwrap();
@@ -75,7 +75,7 @@ fn a_torn_end_is_no_end() {
         (whole.clone(), Some(EndingKind::Closed)),
         ([&whole[..], b"{\"time\":\"2027"].concat(), Some(EndingKind::Open)),
         (whole[..whole.len() - 1].to_vec(), Some(EndingKind::Open)),
-        // After a power cut.
+        // As after a power cut.
         (vec![0; 100_000], Some(EndingKind::Open)),
         (Vec::new(), None),
     ] {
@@ -85,7 +85,7 @@ fn a_torn_end_is_no_end() {
 }
 
 #[test]
-fn a_log_that_was_off_for_a_while_has_a_gap_then() {
+fn a_log_has_a_gap_for_the_time_when_it_was_off() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("log");
     begin(&path, false).stop();
@@ -96,7 +96,7 @@ fn a_log_that_was_off_for_a_while_has_a_gap_then() {
     assert_eq!((kind(&path), gaps(&path).0), (Some(EndingKind::Off), 0));
     begin(&path, true).stop();
     assert_eq!((kind(&path), gaps(&path).0), (Some(EndingKind::Closed), 1));
-    // A whole daemon without it.
+    // A complete daemon ran without the log.
     begin(&path, false).stop();
     assert_eq!((kind(&path), gaps(&path).0), (Some(EndingKind::Off), 1));
     begin(&path, false).stop();
@@ -105,10 +105,10 @@ fn a_log_that_was_off_for_a_while_has_a_gap_then() {
 }
 
 #[test]
-fn what_keeps_the_log_from_being_written_shows_before_there_is_anything_to_write() {
+fn a_problem_of_the_log_shows_before_the_first_event() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("log");
-    fs::write(&path, "a file where the folder should be").unwrap();
+    fs::write(&path, "a file where the directory should be").unwrap();
     let tracker = begin(&path, true);
     until(|| tracker.status().unwrap().gap.is_some());
     let status = tracker.status().unwrap();
@@ -117,12 +117,12 @@ fn what_keeps_the_log_from_being_written_shows_before_there_is_anything_to_write
     fs::remove_file(&path).unwrap();
     until(|| tracker.status().unwrap().gap.is_none());
     tracker.stop();
-    // Nothing was missed.
+    // No event is missing.
     assert_eq!((kind(&path), gaps(&path).0), (Some(EndingKind::Closed), 0));
 }
 
 #[test]
-fn files_that_are_removed_while_they_are_written_leave_a_gap() {
+fn files_removed_during_writing_leave_a_gap() {
     let directory = TempDir::new().unwrap();
     let tracker = begin(directory.path(), true);
     let id = id_of(SystemTime::now(), 1);
@@ -145,7 +145,7 @@ fn the_log_begins_with_its_first_line_and_not_with_its_name() {
     assert!(begin <= end && end < line::moment(ahead), "{begin} {end}");
 }
 
-/// A file with these lines, all of one time.
+/// A file with these lines, all with the same time.
 fn log_with(directory: &Path, lines: &[(QueueId, &str)]) {
     let time = line::moment(SystemTime::now());
     let line = |(id, rest): &(QueueId, &str)| {
@@ -172,7 +172,7 @@ fn a_message_without_its_beginning_is_found_by_any_line_that_names_it() {
     let now = SystemTime::now();
     let [lost, whole, other] = [1, 2, 3].map(|number| id_of(now, number));
     let (by_amy, by_bob) = (received("amy@b.example"), received("bob@b.example"));
-    // A next hop may be quicker than the session that hears of the commit.
+    // A next hop may be faster than the session that learns of the commit.
     let lines =
         [(lost, SEND), (whole, SEND), (whole, by_amy.as_str()), (other, &by_bob), (other, SEND)];
     log_with(directory.path(), &lines);
@@ -184,7 +184,7 @@ fn a_message_without_its_beginning_is_found_by_any_line_that_names_it() {
     assert_eq!(ids(&to(RECIPIENT.trim_matches(['<', '>']))), [lost, whole, other]);
     assert_eq!(ids(&to("x@*")), []);
     let from = |from: &str, to: Criteria| Criteria { from: Some(Wildcard::new(from)), ..to };
-    // What the lost line would have said is not known, and that of the other one contradicts.
+    // The lost line is not known, and the other line excludes a match.
     assert_eq!(ids(&from("amy@*", to("c@*"))), [lost, whole]);
     assert_eq!(ids(&from("amy@*", Criteria::default())), [whole]);
 }

@@ -103,7 +103,7 @@ async fn recipients_with_the_same_outcome_share_a_line() {
 }
 
 #[tokio::test]
-async fn a_message_whose_time_is_over_fails_is_reported_and_ends() {
+async fn an_expired_message_fails_is_reported_and_ends() {
     let (directory, log) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let (queue, entry) = claimed(directory.path()).await;
     let settings = TrackingSettings {
@@ -126,7 +126,7 @@ async fn a_message_whose_time_is_over_fails_is_reported_and_ends() {
     let [What::Fail(failed), What::Dsn { recipients, .. }, What::End] = whats[..] else {
         panic!("{whats:?}");
     };
-    // The attempt itself, with the one that failed by it, is told by who made it.
+    // The sender of the attempt's event reports the attempt and its failed recipient.
     assert_eq!(failed.recipients, ["two@fabrikam.example", "three@fabrikam.example"]);
     assert!(failed.because.as_ref().unwrap().starts_with("5.4.7 delivery time expired: 450"));
     assert_eq!(recipients.len(), 3);

@@ -1,4 +1,4 @@
-//! Files: when one begins, how large it becomes, and which ones have to go for it.
+//! Files: when a file begins, how large it becomes, and which files must be removed for it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -12,29 +12,29 @@ use crate::limits::{TRACKING_FILE_TIME, TRACKING_REFUSALS_SHARE};
 use crate::writer::TrackingWriter;
 use relay_host::privileges::directory::{self, DirectoryAccess, DirectoryError};
 
-/// One series of files, and what is to be written to it.
+/// One series of files, and the lines to write to it.
 #[derive(Default)]
 pub(super) struct Stream {
     pub(super) file: Option<Open>,
-    /// Whole lines that are not written yet.
+    /// Complete lines that are not written yet.
     pub(super) lines: Vec<u8>,
 }
 
-/// The file that is written to.
+/// The current file.
 pub(super) struct Open {
     pub(super) file: File,
     pub(super) path: PathBuf,
-    /// Octets of whole lines in it.
+    /// Octets of complete lines in it.
     pub(super) size: u64,
     pub(super) since: Instant,
-    /// The same by the clock.
+    /// The same time by the system clock.
     pub(super) began: SystemTime,
 }
 
 /// Why lines cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WriteError {
-    #[error("less than {0} octets are free on the disk; they are left to the mail")]
+    #[error("less than {0} octets are free on the disk; the rest is reserved for mail")]
     Short(u64),
     #[error("cannot {doing} {}: {source}", path.display())]
     Io { doing: &'static str, path: PathBuf, source: io::Error },
@@ -48,14 +48,15 @@ impl TrackingWriter {
         let TrackingSettings { max_file_size, max_directory_size, .. } = self.settings;
         match series {
             Series::Messages => max_file_size,
-            // Small enough that the share of refusals is several files.
+            // Small enough that the share of refusals consists of several files.
             Series::Refusals => {
                 max_file_size.min(max_directory_size / TRACKING_REFUSALS_SHARE / 4).max(1)
             }
         }
     }
 
-    /// Writes whole lines, into as many files as they take. `written` is how far it came.
+    /// Writes complete lines, to as many files as necessary. `written` has the number of written
+    /// octets.
     pub(super) fn write_lines(
         &mut self,
         series: Series,
@@ -75,7 +76,7 @@ impl TrackingWriter {
             } else if let Some(end) = memchr::memrchr(b'\n', &rest[..room]) {
                 end + 1
             } else if file.size > 0 {
-                // The next line has a file of its own.
+                // The next line begins a new file.
                 continue;
             } else {
                 memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1)
@@ -91,22 +92,22 @@ impl TrackingWriter {
         Ok(())
     }
 
-    /// A new file, once there is room for it.
+    /// A new file, after room was made for it.
     fn begin_file(&mut self, series: Series) -> Result<Open, WriteError> {
-        let folder = self.settings.path.clone();
+        let directory = self.settings.path.clone();
         let io = |doing| {
-            let folder = folder.clone();
-            move |error| WriteError::io(doing, &folder, error)
+            let directory = directory.clone();
+            move |error| WriteError::io(doing, &directory, error)
         };
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
-        made.map_err(io("make the folder"))?;
-        // Administrators may be given the log by its group.
-        directory::secure(&folder, DirectoryAccess::GroupReads, files::is_file_name)?;
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&directory);
+        made.map_err(io("create the directory"))?;
+        // Administrators can get access to the log by its group.
+        directory::secure(&directory, DirectoryAccess::GroupReads, files::is_file_name)?;
         self.sweep(series, self.file_octets(series)).map_err(io("remove old files from"))?;
-        check_free(&folder, self.settings.min_free_octets)?;
+        check_free(&directory, self.settings.min_free_octets)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let begin = (now.as_millis() as u64).max(self.highest + 1);
-        let path = files::path_of(&folder, series, begin);
+        let path = files::path_of(&directory, series, begin);
         let mut options = OpenOptions::new();
         options.append(true).create_new(true).mode(0o600);
         let file = options.open(&path).map_err(|error| WriteError::io("make", &path, error))?;
@@ -114,8 +115,8 @@ impl TrackingWriter {
         Ok(Open { file, path, size: 0, since: Instant::now(), began: SystemTime::now() })
     }
 
-    /// Removes the files that have to go before one of `next` octets may come. Refusals have their
-    /// share at most, and messages what refusals leave.
+    /// Removes files until a file of `next` octets may be created. Refusals have at most their
+    /// share, and messages have the rest.
     pub(super) fn sweep(&mut self, series: Series, next: u64) -> io::Result<()> {
         let TrackingSettings { path, max_age, max_directory_size, .. } = self.settings.clone();
         let mut room = max_directory_size;
@@ -132,8 +133,8 @@ impl TrackingWriter {
             let now = SystemTime::now();
             let surplus = files::surplus(&found, now, max_age, most, next);
             found.iter().take(surplus).try_for_each(|file| fs::remove_file(&file.path))?;
-            // The log of messages begins later by that, as anyone can see. That of refusals may begin
-            // at any time.
+            // After this the log of messages begins later, which searches see. That of refusals may
+            // begin at any time.
             let young = |file: &&LogFile| {
                 let age = now.duration_since(file.changed).unwrap_or_default();
                 max_age.is_none_or(|most| age <= most)
@@ -143,7 +144,10 @@ impl TrackingWriter {
                 && let Some(first) = gone.next()
             {
                 let last = gone.next_back().unwrap_or(first);
-                self.tell_removed(UNIX_EPOCH + Duration::from_millis(first.begin), last.changed);
+                self.record_removed_files(
+                    UNIX_EPOCH + Duration::from_millis(first.begin),
+                    last.changed,
+                );
             }
             let kept: u64 = found.iter().skip(surplus).map(|file| file.size).sum();
             room = room.saturating_sub(kept).saturating_sub(next);
@@ -158,7 +162,7 @@ impl WriteError {
     }
 }
 
-/// Is there room for the log, and for the mail besides?
+/// Is there room for the log, and for mail?
 fn check_free(directory: &Path, min_free: u64) -> Result<(), WriteError> {
     let system = rustix::fs::statvfs(directory)
         .map_err(|error| WriteError::io("examine", directory, error.into()))?;

@@ -1,5 +1,5 @@
-//! What the log says of itself: where it begins, that all is written where it ends, and where
-//! something is missing. Whoever searches it in vain learns by that what the log could not tell.
+//! Lines about the log itself: its begin, its end mark, and its gaps. A search without a result
+//! learns from them which events may be missing.
 
 use std::os::unix::fs::MetadataExt;
 use std::time::SystemTime;
@@ -11,23 +11,23 @@ use crate::writer::disk::Open;
 use crate::writer::{TrackingWriter, encoded};
 use tracing::warn;
 
-/// Why lines are missing after a log without an end.
+/// Why lines are missing after a log without an end mark.
 const KILLED: &str = "the daemon was killed or the host lost power: its last lines may be missing";
 const OFF: &str = "the log was switched off";
 const REMOVED: &str = "files of the log were removed while it was written";
 const NO_ROOM: &str = "old refusals were removed to make room for new ones";
 
 impl TrackingWriter {
-    /// The log begins at this time, or goes on after another daemon. What is missing before is told
-    /// first.
+    /// Records that the log begins at this time, or continues after another daemon. An earlier gap
+    /// is recorded first.
     pub(super) fn begin_log(&mut self, at: SystemTime) {
-        // What cannot be read now cannot be written either, and that is told.
+        // If the log cannot be read now, it cannot be written either, and that is reported.
         let before = ending::of(&self.settings.path).ok().flatten();
         if let Some(before) = &before {
             match before.kind {
-                EndingKind::Open => self.tell_missing(Series::Messages, &before.time, at, KILLED),
+                EndingKind::Open => self.record_missing(Series::Messages, &before.time, at, KILLED),
                 EndingKind::Off if self.settings.enabled => {
-                    self.tell_missing(Series::Messages, &before.time, at, OFF);
+                    self.record_missing(Series::Messages, &before.time, at, OFF);
                 }
                 EndingKind::Off | EndingKind::Closed => {}
             }
@@ -41,12 +41,12 @@ impl TrackingWriter {
         }
     }
 
-    /// All that was told is written, and nothing more will be.
+    /// Records the end: all events are written, and no event follows.
     pub(super) fn end_log(&mut self, off: bool) {
         if !self.opening.is_empty() {
             self.write();
         }
-        // Where something is missing the log has no end, and the next one to write it says so.
+        // After a gap, the log gets no end mark, and the next daemon records the gap.
         if self.settings.enabled && self.gap.is_none() && self.opening.is_empty() {
             self.write_mark(&mark(SystemTime::now(), What::Closed { off }));
         }
@@ -54,32 +54,32 @@ impl TrackingWriter {
 
     fn write_mark(&mut self, lines: &[u8]) {
         if let Err(error) = self.write_lines(Series::Messages, lines, &mut 0) {
-            warn!(%error, "the message tracking log is without its end mark");
+            warn!(%error, "the message tracking log has no end mark");
         }
         self.messages.file = None;
     }
 
-    /// Lines of this series are missing up to a time, nobody knows how many.
-    fn tell_missing(&mut self, series: Series, since: &str, until: SystemTime, because: &str) {
+    /// Records that an unknown number of lines of this series is missing up to a time.
+    fn record_missing(&mut self, series: Series, since: &str, until: SystemTime, because: &str) {
         let (since, because) = (since.to_owned(), because.to_owned());
         let refusals = series == Series::Refusals;
         let what = What::Lost { count: None, since, because, refusals };
         self.opening.extend_from_slice(&mark(until, what));
     }
 
-    /// Refusals from and to these times have been removed.
-    pub(super) fn tell_removed(&mut self, since: SystemTime, until: SystemTime) {
+    /// Records that refusals between these times have been removed.
+    pub(super) fn record_removed_files(&mut self, since: SystemTime, until: SystemTime) {
         let (since, because) = (moment(since.min(until)), NO_ROOM.to_owned());
         let what = What::Lost { count: None, since, because, refusals: true };
         self.opening.extend_from_slice(&mark(until, what));
     }
 
-    /// What is written to a file that somebody has removed is nowhere.
-    pub(super) fn leave_removed_files(&mut self) {
+    /// Closes files that were removed by another process, because lines in them would be lost.
+    pub(super) fn close_removed_files(&mut self) {
         for series in Series::ALL {
             let file = self.stream(series).file.take_if(|file| is_removed(file));
             if let Some(file) = file {
-                self.tell_missing(series, &moment(file.began), SystemTime::now(), REMOVED);
+                self.record_missing(series, &moment(file.began), SystemTime::now(), REMOVED);
             }
         }
     }
@@ -89,7 +89,7 @@ fn is_removed(open: &Open) -> bool {
     open.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
 }
 
-/// A line of the log about itself.
+/// A line about the log itself.
 fn mark(at: SystemTime, what: What) -> Vec<u8> {
     encoded(&TrackingLine { time: moment(at), id: None, what })
 }

@@ -1,28 +1,28 @@
-//! What is refused of the checks of mail from strangers.
+//! Refusals of the checks of foreign mail.
 
 use crate::tests::refusals::*;
 
 #[test]
-fn checks_that_contradict_each_other_or_ask_nobody() {
+fn checks_that_contradict_each_other_or_have_no_server() {
     for (keys, problem, mend) in [
         (
             "antispam = { dmarc = \"Enforce\" }",
-            "antispam: dmarc: Enforce needs spf and dkim: their results are what it judges by",
+            "antispam: dmarc: Enforce needs spf and dkim, because DMARC uses their results",
             "write spf = \"Annotate\" and dkim = \"Annotate\", or dmarc = \"Off\"",
         ),
         (
             "antispam = { dmarc = \"Annotate\", spf = \"Enforce\" }",
-            "antispam: dmarc: Annotate needs spf and dkim: their results are what it judges by",
+            "antispam: dmarc: Annotate needs spf and dkim, because DMARC uses their results",
             "write spf = \"Annotate\" and dkim = \"Annotate\", or dmarc = \"Off\"",
         ),
         (
             "antispam = { rspamd = \"Annotate\" }",
-            "antispam: rspamd: needs to know where Rspamd is",
+            "antispam: rspamd: needs the address of Rspamd",
             "write [rspamd] and url = \"http://127.0.0.1:11333\" below it, or rspamd = \"Off\"",
         ),
         (
             "antispam = { spf = \"Reject\" }",
-            "antispam: spf: `Reject` is not known",
+            "antispam: spf: unknown value `Reject`",
             "write one of Off, Annotate, Enforce",
         ),
         (
@@ -32,7 +32,7 @@ fn checks_that_contradict_each_other_or_ask_nobody() {
         ),
         (
             "antispam = { block_lists = [{ zone = \"zen.example\", action = \"Off\" }] }",
-            "antispam: block_lists: action: `Off` is not known",
+            "antispam: block_lists: action: unknown value `Off`",
             "write one of Annotate, Enforce",
         ),
         (
@@ -43,7 +43,7 @@ fn checks_that_contradict_each_other_or_ask_nobody() {
         (
             "antispam = { block_lists = [{ zone = \"z.example\", action = \"Enforce\" }, \
              { zone = \"Z.example.\", action = \"Annotate\" }] }",
-            "antispam: block_lists: z.example stands twice",
+            "antispam: block_lists: z.example is listed twice",
             "remove one of them",
         ),
     ] {
@@ -52,7 +52,7 @@ fn checks_that_contradict_each_other_or_ask_nobody() {
 }
 
 #[test]
-fn defaults_are_refused_where_they_stand_and_connectors_by_what_they_add() {
+fn errors_are_refused_at_the_line_that_causes_them() {
     let with = |defaults: &str, keys: &str| {
         let text = format!("{NEEDED}{defaults}\n{CONNECTOR}{keys}\n");
         Config::parse(&text, "relay.toml").map_err(|refusals| {
@@ -65,14 +65,14 @@ fn defaults_are_refused_where_they_stand_and_connectors_by_what_they_add() {
     let modes = [antispam.spf, antispam.dkim, antispam.dmarc, antispam.rspamd];
     use relay_connector::CheckMode::{Annotate, Enforce, Off};
     assert_eq!(modes, [Annotate, Annotate, Enforce, Off]);
-    // What a connector takes away its other checks may need.
+    // Other checks may need a check that a connector turns off.
     let place = |places: Result<Config, Vec<String>>| places.map(|_| ()).unwrap_err();
     assert_eq!(place(with(good, "antispam = { dkim = \"Off\" }")), ["connector \"C\": antispam"]);
     assert_eq!(place(with("antispam = { rspamd = \"Enforce\" }", "")), ["[antispam]"]);
 }
 
 #[test]
-fn whom_the_checks_ask() {
+fn servers_of_the_checks() {
     for (keys, expected) in [
         (
             "dns.servers = [\"resolver.example\"]\n",
@@ -85,7 +85,7 @@ fn whom_the_checks_ask() {
         ),
         (
             "rspamd.url = \"https://127.0.0.1:11333\"\n",
-            "4: [rspamd]: url: `https://127.0.0.1:11333` is not where Rspamd can be\n    write \
+            "4: [rspamd]: url: `https://127.0.0.1:11333` is not a URL of Rspamd\n    write \
              http://host:port or unix:/path, as in `http://127.0.0.1:11333`",
         ),
         (

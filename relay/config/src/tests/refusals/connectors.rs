@@ -1,4 +1,4 @@
-//! What is refused of a connector.
+//! Refusals of connectors.
 
 use crate::tests::refusals::*;
 
@@ -13,28 +13,28 @@ fn a_connectors_keys() {
         ),
         (
             "bare_linefeed_rejection_enabled = true",
-            "bare_linefeed_rejection_enabled: is not a choice here: bare line feeds are always \
+            "bare_linefeed_rejection_enabled: is not configurable: bare line feeds are always \
              refused",
             "remove it",
         ),
         (
             "tls_certificate_name = \"x\"",
-            "tls_certificate_name: `x` is not there: there is no [[certificate]]",
+            "tls_certificate_name: `x` is unknown: the configuration has no [[certificate]]",
             "write [[certificate]] with name, certificate and key",
         ),
         (
             "tls_certificate_name = \"<I>CN=CA<S>CN=edge1\"",
-            "tls_certificate_name: picks from a Windows store by issuer and subject",
-            "write the name of a [[certificate]] that names the files",
+            "tls_certificate_name: selects from a Windows store by issuer and subject",
+            "write the name of a [[certificate]], which has the files",
         ),
         (
             "tls_minimum_version = \"1.1\"",
-            "tls_minimum_version: `1.1` is not known",
+            "tls_minimum_version: unknown value `1.1`",
             "did you mean `1.2`?",
         ),
         (
             "implicit_tls_bindings = [\"0.0.0.0:465\"]",
-            "implicit_tls_bindings: needs a certificate: nobody could send",
+            "implicit_tls_bindings: needs a certificate: no client could send",
             "name certificate and key in [tls], or remove implicit_tls_bindings",
         ),
         (
@@ -49,12 +49,12 @@ fn a_connectors_keys() {
         ),
         (
             "size_enabled = \"Off\"",
-            "size_enabled: `Off` is not known",
+            "size_enabled: unknown value `Off`",
             "write one of Enabled, EnabledWithoutValue, Disabled",
         ),
         (
             "protocol_logging_level = \"Debug\"",
-            "protocol_logging_level: `Debug` is not known",
+            "protocol_logging_level: unknown value `Debug`",
             "write one of None, Verbose",
         ),
         (
@@ -74,7 +74,7 @@ fn a_connectors_keys() {
         ),
         (
             "syn_budget = { rate = 200, burst = 400 }",
-            "syn_budget: rate: a number where a rate belongs",
+            "syn_budget: rate: expected a rate, found a number",
             "write SYNs a second, as in \"200/s\", from 1/s to 100000000/s",
         ),
         (
@@ -109,17 +109,17 @@ fn a_connectors_keys() {
         ),
         (
             "max_hop_count = \"60\"",
-            "max_hop_count: a text where a number belongs",
+            "max_hop_count: expected a number, found a string",
             "write a number from 1 to 500",
         ),
         (
             "max_inbound_connection_per_source = \"none\"",
-            "max_inbound_connection_per_source: `none` is no number",
+            "max_inbound_connection_per_source: `none` is not a number",
             "write a number from 1 to 10000, or \"unlimited\"",
         ),
         (
             "max_inbound_connection_percentage_per_source = \"unlimited\"",
-            "max_inbound_connection_percentage_per_source: a text where a number belongs",
+            "max_inbound_connection_percentage_per_source: expected a number, found a string",
             "write a number from 1 to 100",
         ),
         (
@@ -129,7 +129,7 @@ fn a_connectors_keys() {
         ),
         (
             "message_rate_source = \"Address\"",
-            "message_rate_source: `Address` is not known",
+            "message_rate_source: unknown value `Address`",
             "did you mean `IPAddress`?",
         ),
         (
@@ -139,7 +139,7 @@ fn a_connectors_keys() {
         ),
         (
             "reject_single_label_recipient_domains = 1",
-            "reject_single_label_recipient_domains: a number where true or false belongs",
+            "reject_single_label_recipient_domains: expected true or false, found a number",
             "write true or false, without quotes",
         ),
         (
@@ -158,7 +158,7 @@ fn bindings_and_ranges() {
         (
             "bindings",
             "bindings = [\"0.0.0.0:25\", \"0.0.0.0:25\"]",
-            "bindings: 0.0.0.0:25 stands twice",
+            "bindings: 0.0.0.0:25 is listed twice",
             "remove one of them",
         ),
         (
@@ -184,7 +184,7 @@ fn bindings_and_ranges() {
             "remote_ip_ranges = [\"10.0.0.1-10.0.0.5\", \"10.0.0.4-10.0.0.9\"]",
             "remote_ip_ranges: 10.0.0.4-10.0.0.9 overlaps 10.0.0.1-10.0.0.5 (line 8), and neither \
              contains the other",
-            "write 10.0.0.1-10.0.0.9 in place of the two",
+            "write 10.0.0.1-10.0.0.9 instead of both",
         ),
     ] {
         check_replaced(key, with, 8, problem, mend);
@@ -205,8 +205,8 @@ fn ranges_of_two_connectors() {
     check(
         &second("9.0.0.0-10.0.0.9"),
         "12: connector \"D\": remote_ip_ranges: 9.0.0.0-10.0.0.9 on 0.0.0.0:25 overlaps \
-         10.0.0.0/8 (connector \"C\", line 7), and neither contains the other\n    take \
-         10.0.0.0-10.0.0.9 out of one of them, or let one contain the other",
+         10.0.0.0/8 (connector \"C\", line 7), and neither contains the other\n    remove \
+         10.0.0.0-10.0.0.9 from one of them, or let one contain the other",
     );
     check(
         &second("10.0.0.1").replace("\"D\"", "\"c\""),
@@ -226,12 +226,12 @@ fn rights() {
         ),
         (
             "auth_mechanism = [\"None\", \"Tls\"]",
-            "auth_mechanism: None stands beside other mechanisms",
-            "remove None, or the others",
+            "auth_mechanism: None is combined with other mechanisms",
+            "remove None, or the other entries",
         ),
         (
             "auth_mechanism = [\"ExternalAuthorative\"]",
-            "auth_mechanism: `ExternalAuthorative` is not known",
+            "auth_mechanism: unknown value `ExternalAuthorative`",
             "did you mean `ExternalAuthoritative`?",
         ),
         (
@@ -241,43 +241,43 @@ fn rights() {
         ),
         (
             "\nrequire_tls = true",
-            "require_tls: needs a certificate: nobody could send",
+            "require_tls: needs a certificate: no client could send",
             "name certificate and key in [tls], or remove require_tls",
         ),
         (
             "grants = { anonymous = [\"ms-Exch-SMTP-Accept-Any-Recipent\"] }",
-            "grants: anonymous: `ms-Exch-SMTP-Accept-Any-Recipent` is not known",
+            "grants: anonymous: unknown value `ms-Exch-SMTP-Accept-Any-Recipent`",
             "did you mean `ms-Exch-SMTP-Accept-Any-Recipient`?",
         ),
         (
             "denies = { anonymous = [\"ms-Exch-SMTP-Submt\"] }",
-            "denies: anonymous: `ms-Exch-SMTP-Submt` is not known",
+            "denies: anonymous: unknown value `ms-Exch-SMTP-Submt`",
             "did you mean `ms-Exch-SMTP-Submit`?",
         ),
         (
             "grants = { anonymous = [\"ms-Exch-SMTP-Submit\", \"MS-Exch-SMTP-Submit\"] }",
-            "grants: anonymous: ms-Exch-SMTP-Submit stands twice",
+            "grants: anonymous: ms-Exch-SMTP-Submit is listed twice",
             "remove one of them",
         ),
         (
             "grants = { \"NT AUTHORITY\\\\ANONYMOUS LOGON\" = [] }",
-            "grants: NT AUTHORITY\\ANONYMOUS LOGON: is not how the principal is called here",
+            "grants: NT AUTHORITY\\ANONYMOUS LOGON: is not the name of the principal here",
             "write anonymous = [ … ]",
         ),
         (
             "denies = { \"NT-AUTORITÄT\\\\ANONYMOUS-ANMELDUNG\" = [] }",
-            "denies: NT-AUTORITÄT\\ANONYMOUS-ANMELDUNG: is not how the principal is called here",
+            "denies: NT-AUTORITÄT\\ANONYMOUS-ANMELDUNG: is not the name of the principal here",
             "write anonymous = [ … ]",
         ),
         (
             "grants = { \"MS Exchange\\\\Externally Secured Servers\" = [] }",
-            "grants: MS Exchange\\Externally Secured Servers: is not how the principal is called \
+            "grants: MS Exchange\\Externally Secured Servers: is not the name of the principal \
              here",
             "write externally-secured = [ … ]",
         ),
         (
             "grants = { \"CONTOSO\\\\Exchange Servers\" = [] }",
-            "grants: CONTOSO\\Exchange Servers: is not how the principal is called here",
+            "grants: CONTOSO\\Exchange Servers: is not the name of the principal here",
             "write server = [ … ]",
         ),
         (
@@ -292,8 +292,8 @@ fn rights() {
         ),
         (
             "grants = { \"user:alice\" = \"ms-Exch-SMTP-Submit\" }",
-            "grants: user:alice: a text where a list belongs",
-            "put it in brackets: user:alice = [ … ]",
+            "grants: user:alice: expected a list, found a string",
+            "write it in brackets: user:alice = [ … ]",
         ),
     ] {
         let line = 8 + u32::try_from(keys.lines().count()).unwrap();
@@ -302,17 +302,17 @@ fn rights() {
     for (groups, problem, mend) in [
         (
             "[\"AnonymousUsers\", \"None\"]",
-            "permission_groups: None stands beside other groups",
-            "remove None, or the others",
+            "permission_groups: None is combined with other groups",
+            "remove None, or the other entries",
         ),
         (
             "[\"Custom\"]",
-            "permission_groups: Custom says that single rights were added, and none is here",
+            "permission_groups: Custom means that single rights were added, but none is configured",
             "write what Get-ADPermission shows as grants and denies, or remove Custom",
         ),
         (
             "[\"AnonymousUser\"]",
-            "permission_groups: `AnonymousUser` is not known",
+            "permission_groups: unknown value `AnonymousUser`",
             "did you mean `AnonymousUsers`?",
         ),
     ] {
@@ -336,7 +336,7 @@ fn clients_that_show_certificates() {
         (
             "domain_secure_enabled = true",
             tls.to_owned(),
-            "9: connector \"C\": domain_secure_enabled: needs to know who is a partner\n    write \
+            "9: connector \"C\": domain_secure_enabled: needs a list of partners\n    write \
              [partners] with ca and tls_receive_domain_secure_list",
         ),
         (
@@ -348,26 +348,27 @@ fn clients_that_show_certificates() {
         (
             "domain_secure_enabled = true",
             partners.to_owned(),
-            "9: connector \"C\": domain_secure_enabled: needs a certificate: nobody could send\n    \
+            "9: connector \"C\": domain_secure_enabled: needs a certificate: no client could \
+             send\n    \
              name certificate and key in [tls], or remove domain_secure_enabled",
         ),
         (
             "auth_mechanism = [\"Tls\", \"ExchangeServer\"]",
             tls.to_owned(),
-            "9: connector \"C\": auth_mechanism: ExchangeServer needs to know which servers are \
-             ours\n    write [fleet] with ca and names, or remove ExchangeServer",
+            "9: connector \"C\": auth_mechanism: ExchangeServer needs a list of our servers\n    \
+             write [fleet] with ca and names, or remove ExchangeServer",
         ),
         (
             "auth_mechanism = [\"ExchangeServer\"]",
             format!("{tls}{fleet}"),
-            "9: connector \"C\": auth_mechanism: ExchangeServer needs Tls: a server shows its \
-             certificate there\n    add Tls",
+            "9: connector \"C\": auth_mechanism: ExchangeServer needs Tls, in which a server \
+             shows its certificate\n    add Tls",
         ),
         (
             "auth_mechanism = [\"Tls\", \"ExchangeServer\"]",
             fleet.to_owned(),
-            "9: connector \"C\": auth_mechanism: ExchangeServer needs a certificate of our own as \
-             well\n    name certificate and key in [tls], or remove ExchangeServer",
+            "9: connector \"C\": auth_mechanism: ExchangeServer needs a certificate of this host \
+             too\n    name certificate and key in [tls], or remove ExchangeServer",
         ),
     ] {
         check(&format!("{NEEDED}{CONNECTOR}{keys}\n{tables}"), expected);
@@ -376,14 +377,14 @@ fn clients_that_show_certificates() {
     let external = "auth_mechanism = [\"Tls\", \"ExternalAuthoritative\"";
     check(
         &format!("{NEEDED}{trusted}{external}]\ndomain_secure_enabled = true\n{tls}{partners}"),
-        "10: connector \"C\": domain_secure_enabled: contradicts ExternalAuthoritative, where nobody \
-         has to prove anything\n    remove one of the two",
+        "10: connector \"C\": domain_secure_enabled: contradicts ExternalAuthoritative, which \
+         trusts clients without authentication\n    remove one of the two",
     );
     check(
         &format!("{NEEDED}{trusted}{external}, \"ExchangeServer\"]\n{tls}{fleet}"),
-        "9: connector \"C\": auth_mechanism: ExternalAuthoritative may stand beside Tls only: \
-         its peers need not authenticate\n    remove ExternalAuthoritative, or the mechanisms \
-         beside it",
+        "9: connector \"C\": auth_mechanism: ExternalAuthoritative can be combined only with Tls: \
+         its clients do not authenticate\n    remove ExternalAuthoritative, or the other \
+         mechanisms",
     );
     check(
         &format!("{NEEDED}{CONNECTOR}[partners]\nca = \"/ca\"\n"),
@@ -392,8 +393,8 @@ fn clients_that_show_certificates() {
     );
     check(
         &format!("{NEEDED}{CONNECTOR}[fleet]\nca = \"/ca\"\nnames = [\"*\"]\n"),
-        "11: [fleet]: names: `*` has a star elsewhere than in front\n    write the star as the first \
-         label only, as in *.contoso.example",
+        "11: [fleet]: names: `*`: a star is allowed only as the first label\n    write the star \
+         in front, as in *.contoso.example",
     );
 }
 
@@ -415,9 +416,9 @@ fn bindings_with_and_without_tls() {
         .replace("10.0.0.0/8", "11.0.0.0/8");
     check(
         &format!("{NEEDED}{implicit}{plain}{tls}"),
-        "9: connector \"D\": implicit_tls_bindings: 0.0.0.0:465 begins with TLS in one of the two, \
-         this and connector \"C\" (line 4), and without in the other\n    name it in \
-         implicit_tls_bindings of both, or in bindings of both",
+        "9: connector \"D\": implicit_tls_bindings: 0.0.0.0:465 begins with TLS in one of two \
+         connectors, this and connector \"C\" (line 4), and without TLS in the other\n    write \
+         it in implicit_tls_bindings of both, or in bindings of both",
     );
     let without = implicit.clone() + "auth_mechanism = []\n";
     check(
