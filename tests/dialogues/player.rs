@@ -229,7 +229,7 @@ impl World for Host {
         }
     }
 
-    /// What the server does with its classifier.
+    /// As the server does with its classifier.
     fn reclassify(&mut self, client: &Connection) -> Result<(Arc<Rules>, Peer), Reply> {
         let client = match self.rules.table.classify(client.local(), client.client()) {
             TableMatch::Connector { connector, .. } => self.rules.connector(connector),

@@ -32,7 +32,7 @@ fn check_refuses_what_run_refuses_on_this_host() {
     let queue = format!("{}/queue", edge.folder().display());
     let at = |path: &str| text.replace(&queue, path);
 
-    both_refuse(&edge, &daemon("user = \"nobody-of-this-name\""), "nobody-of-this-name");
+    both_refuse(&edge, &daemon("user = \"no-such-user\""), "no-such-user");
     both_refuse(&edge, &daemon("user = \"nobody\"\ngroup = \"no-such-group\""), "no-such-group");
 
     let file = edge.folder().join("file");

@@ -1,8 +1,8 @@
 //! Between which addresses does a connection run, and which of them is the client's?
 //!
-//! An IPv4 client of a dual-stack socket appears as an IPv6 address (RFC 4291 section 2.5.5.2). It is
-//! the same client, so its address is written as IPv4 from here on: the types leave no other way, and
-//! ranges, limits, the checks, logs and message tracking need not ask again.
+//! An IPv4 client of a dual-stack socket appears as an IPv6 address (RFC 4291 section 2.5.5.2). It
+//! is the same client, so its address is written as IPv4 from here on: the types enforce it, and
+//! ranges, limits, the checks, logs and message tracking need not convert it again.
 
 use std::fmt;
 use std::net::{AddrParseError, IpAddr, SocketAddr};
@@ -53,8 +53,8 @@ impl Connection {
         Self { local: canonical(local), remote: canonical(remote), proxy: None }
     }
 
-    /// The same connection, for the client at `remote` whose address the proxy states. If there was a
-    /// proxy before, the other end of the connection is still that one.
+    /// The same connection, for the client at `remote` whose address the proxy states. After an
+    /// earlier proxy, the other end of the connection does not change.
     #[must_use]
     pub fn through_proxy(self, remote: SocketAddr) -> Self {
         let proxy = Some(self.proxy.unwrap_or(self.remote));

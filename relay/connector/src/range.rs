@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_range_says_why_and_what_to_write() {
+    fn an_invalid_range_has_an_error_with_a_remedy() {
         for (text, problem, mend) in [
             ("10.0.0", "`10.0.0` is not an address", "`10.0.0.1-10.0.0.9`"),
             ("mail.example", "`mail.example` is not an address", "an address (`10.0.0.1`)"),

@@ -230,7 +230,7 @@ impl Table {
         self.layout.claims.iter().map(|claims| claims.blocks.len()).sum()
     }
 
-    /// Where a client belongs that connects to `local`, or for which a proxy does.
+    /// The match of a client that connects to `local`, or for which a proxy connects.
     ///
     /// ```
     /// # use relay_connector::*;
@@ -272,7 +272,7 @@ impl Table {
     ///     TableMatch::Connector { connector, .. } => Some(connector.0),
     ///     TableMatch::NoBinding | TableMatch::NoConnector => None,
     /// };
-    /// // The smallest range wins; the order of the connectors does not matter.
+    /// // The smallest range wins, in any order of the connectors.
     /// assert_eq!(ask("198.51.100.1:25", "10.38.97.9"), Some(2));
     /// assert_eq!(ask("198.51.100.1:25", "203.0.113.9"), Some(1));
     /// // An exact binding goes before the wildcard, and its other clients do not fall back to it.

@@ -66,7 +66,7 @@ impl Window {
     pub(super) fn refused(&mut self, allowed: usize, now: Instant) {
         let allowed = allowed.max(1);
         let trials = match self.refused {
-            // The one that was to find out.
+            // The refused connection was the test.
             Some(refused) if refused.allowed <= allowed && now >= refused.again => {
                 refused.trials.saturating_add(1)
             }
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_allowed_is_kept_and_one_more_is_tried_ever_more_seldom() {
+    fn allowed_connections_stay_and_another_is_tried_less_and_less_often() {
         let mut now = Instant::now();
         let mut window = Window::new(20);
         window.refused(2, now);

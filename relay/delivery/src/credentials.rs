@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_are_no_credentials() {
+    fn invalid_credentials_are_refused() {
         for text in [
             "",
             "user = \"edge\"\n",

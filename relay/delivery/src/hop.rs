@@ -274,7 +274,7 @@ impl Hop {
         warn!(hop = self.name, seconds = pause.as_secs(), %answer, "the next hop is in back-off");
     }
 
-    /// What an attempt says about the next hop, and about how much it can take.
+    /// Records what an attempt shows about the next hop, and about its capacity.
     pub(super) fn record_result<'a>(
         self: &Arc<Self>,
         outcomes: impl Iterator<Item = &'a Outcome> + Clone,
@@ -311,7 +311,7 @@ impl Hop {
         }
     }
 
-    /// This address did not bear what it offers.
+    /// This address fails with an extension that it offers.
     pub(super) fn remember_pipelining_failure(&self, address: SocketAddr) {
         let mut state = self.state.lock();
         let now = Instant::now();

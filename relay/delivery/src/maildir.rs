@@ -128,7 +128,7 @@ impl Lines {
         taken
     }
 
-    /// What is left when the message has ended.
+    /// The rest after the message has ended.
     fn finish(mut self) -> Vec<u8> {
         let mut taken = Vec::new();
         while let Some(part) = self.section.as_mut().and_then(SectionReader::finish) {

@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_null_mx_leaves_nobody_and_a_root_among_others_says_nothing() {
+    fn a_null_mx_leaves_no_host_and_a_root_among_others_is_ignored() {
         assert!(in_order(vec![exchanger(0, "")]).is_empty());
         assert_eq!(in_order(vec![exchanger(0, ""), exchanger(10, "mx")]), [["mx".to_owned()]]);
     }

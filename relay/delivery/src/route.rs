@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_specific_route_wins_whatever_the_order() {
+    fn the_most_specific_route_wins_in_any_order() {
         let all = [
             route("any", &["*"], &["*"]),
             route("wild", &["*.fabrikam.example"], &["*"]),

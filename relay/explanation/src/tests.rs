@@ -62,7 +62,7 @@ fn listed(explanation: &Explanation) -> Vec<(&str, u16)> {
 const ANONYMOUS: &str = "permission_groups = [\"AnonymousUsers\"]\n";
 
 #[test]
-fn what_the_question_does_not_speak_of_is_played_and_not_listed() {
+fn implied_commands_are_played_and_not_listed() {
     let rules = one_connector(ANONYMOUS);
     let asked = question("<a@b.example>", &["<c@contoso.example>"]);
     let explanation = explain(Instant::now(), &rules, &asked);
@@ -91,7 +91,7 @@ fn the_session_s_own_limits_end_an_explanation() {
 }
 
 #[test]
-fn a_host_that_is_short_answers_as_its_sessions_do() {
+fn a_shortage_is_explained_as_sessions_experience_it() {
     let rules = one_connector(ANONYMOUS);
     let asked = question("<a@b.example>", &["<c@contoso.example>"]);
     let answer = |host: &HostState| {

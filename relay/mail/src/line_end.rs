@@ -1,10 +1,10 @@
-//! Where does a line end, and which octets may no line hold?
+//! Where does a line end, and which octets must no line contain?
 //!
-//! Only CRLF ends a line (RFC 5321 section 2.3.8). A CR without an LF behind it, an LF without a CR
-//! before it, and a NUL are in no text line. Servers that disagree about one of them disagree about
-//! where a message ends, and that is how a second message is smuggled inside a first one. So all
-//! crates ask this scanner, on the receiving side and on the sending side. What follows from a mark
-//! is decided by each user of the scanner.
+//! Only CRLF ends a line (RFC 5321 section 2.3.8). A CR without an LF after it, an LF without a CR
+//! before it, and a NUL are not allowed in a text line. If two servers disagree about one of them,
+//! they disagree about the end of a message, and an attacker can hide a second message inside the
+//! first. So all crates use this scanner, for receiving and for sending. Each user of the scanner
+//! decides the consequences of a mark.
 
 use memchr::memchr3;
 
@@ -27,9 +27,9 @@ pub enum LinePosition {
     /// After CRLF, or before the first octet.
     #[default]
     Start,
-    /// Anywhere else.
+    /// At any other position.
     Inside,
-    /// After a CR; the next octet decides what the CR is.
+    /// After a CR; the next octet decides its meaning.
     AfterCr,
 }
 

@@ -85,7 +85,7 @@ impl std::fmt::Display for AnsweredCommand {
 pub enum Cause {
     /// The next hop's reply.
     Reply {
-        /// What it said.
+        /// Its reply.
         reply: Reply,
         /// The command; none if an older version recorded the reply.
         to: Option<AnsweredCommand>,

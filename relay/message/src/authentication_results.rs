@@ -66,8 +66,8 @@ fn name(value: &[u8]) -> (&[u8], &[u8]) {
     value.split_at(value.iter().take_while(|octet| is_of_name(octet)).count())
 }
 
-/// The field with what the checks found, its CRLF included; `None` where nothing was checked. A
-/// check that did not take place is not in it.
+/// The field with the findings of the checks and its CRLF; `None` if nothing was checked. A check
+/// that did not run has no result in it.
 pub fn field(
     hostname: &str,
     sender: Option<&SenderFound>,
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_may_be_ours() {
+    fn an_unreadable_field_counts_as_ours() {
         for text in [
             "Authentication-Results:\r\n",
             "Authentication-Results: ; spf=pass\r\n",
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_others_are_left_alone() {
+    fn fields_of_others_stay() {
         for text in [
             "Authentication-Results: mx.fabrikam.example; spf=pass\r\n",
             "Authentication-Results: sub.edge1.contoso.example; none\r\n",
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_a_client_wrote_leaves_its_place() {
+    fn text_of_a_client_cannot_leave_its_quotes() {
         let spf = SpfFinding {
             result: SpfResult::None,
             identity: SpfIdentity::Helo,
@@ -318,7 +318,7 @@ mod tests {
     proptest! {
         /// With white space and comments removed, no field that stays begins with our name.
         #[test]
-        fn what_is_left_alone_is_not_ours(
+        fn a_field_that_stays_is_not_ours(
             value in "(edge1|\\.contoso|\\.example|other|[ \t;.\"()\\\\]|\r\n |\\(x\\)|1){0,12}",
         ) {
             let text = format!("Authentication-Results:{value}\r\n");

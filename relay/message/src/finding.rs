@@ -11,7 +11,7 @@ use relay_mail::path::{Domain, ReversePath};
 pub struct Client {
     /// Where it connects from.
     pub address: ClientAddress,
-    /// What it calls itself.
+    /// Its name in EHLO.
     pub hello: String,
     /// The user as which it authenticated.
     pub user: Option<String>,

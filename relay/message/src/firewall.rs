@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_trace_stays_whatever_the_permissions() {
+    fn our_own_trace_stays_with_any_permissions() {
         let mut collector = HeaderCollector::new(10_000);
         collector.push(
             b"Received: from a by b; Sun\r\nReceived: from b\r\n by Relay.example. with ESMTP; Sun\r\n\

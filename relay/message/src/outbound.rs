@@ -174,7 +174,7 @@ mod tests {
         /// Independent of how a message was stored, the next hop finds the same end of the header
         /// section.
         #[test]
-        fn what_is_no_field_leaves_as_body(
+        fn lines_that_are_no_fields_are_sent_as_body(
             text in "(A: b\r\n|From x\r\n|[ ]?junk\r\n|X-MS-Exchange-Forest-A: b\r\n|\r\n){0,6}",
             piece in 1usize..40,
         ) {

@@ -138,7 +138,7 @@ fn date_time(at: SystemTime) -> String {
 pub(super) fn example(by: &str) -> Bytes {
     let client = ClientAddress::from(IpAddr::from([10, 38, 97, 3]));
     let hello = &HelloName::read("by");
-    let (protocol, id, connector) = (WithKeyword::Esmtp, QueueId::from_u64(1), "by no one;");
+    let (protocol, id, connector) = (WithKeyword::Esmtp, QueueId::from_u64(1), "by other;");
     let (local, principal, at) = (client.ip(), Principal::Anonymous, SystemTime::UNIX_EPOCH);
     ReceivedField { hello, client, by, local, protocol, id, connector, principal, tls: None, at }
         .to_field()

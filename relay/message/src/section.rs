@@ -147,7 +147,7 @@ impl SectionReader {
         None
     }
 
-    /// What the next octet makes of an undecided line.
+    /// The effect of the next octet on an undecided line.
     fn step(&self, line: Line, octet: u8, mark: Option<LineMark>) -> Step {
         match (line, mark) {
             (Line::Mbox, Some(LineMark::End)) => return Step::Undecided(Line::Start),

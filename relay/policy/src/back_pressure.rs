@@ -45,7 +45,7 @@ pub fn rcpt_over_memory_share(is_used_up: bool, octets: usize) -> Option<Decisio
     Some(reasons.decide(INSUFFICIENT_RESOURCES))
 }
 
-/// A message whose header section must still be gathered while `message_memory` is used up.
+/// A message whose header section must still be buffered while `message_memory` is used up.
 pub fn message_beyond_memory() -> Decision {
     let found = "the memory for messages that are being received is used up";
     Decision::new(INSUFFICIENT_RESOURCES, Rule::MessageMemory, found)

@@ -15,7 +15,7 @@ pub fn helo(peer: &Peer, client: ClientAddress, name: &HelloName) -> Decision {
     greet(peer, name, greeting(peer, client))
 }
 
-/// EHLO: a keyword to a line after the greeting (RFC 5321 section 4.1.1.1), in Exchange's order.
+/// EHLO: one keyword per line after the greeting (RFC 5321 section 4.1.1.1), in Exchange's order.
 pub fn ehlo(rules: &Rules, peer: &Peer, client: ClientAddress, name: &HelloName) -> Decision {
     let mut text = greeting(peer, client);
     let extensions = &peer.connector.extensions;

@@ -26,14 +26,14 @@ pub struct MessageFacts {
     pub bare_line_ending: bool,
 }
 
-/// A header section over `max_header_size` whose end has not come yet. `size` counts what has come.
+/// A header section over `max_header_size` that has not ended. `size` counts the received octets.
 pub fn header_too_large(size: u64) -> Decision {
     let found = format!("{size} octets or more of header");
     Decision::new(HEADER_TOO_LARGE, Rule::MaxHeaderSize, found)
 }
 
-/// The message as a whole. A positive reply is due only once the message is on stable storage;
-/// its text is then completed with the queue id.
+/// The message as a whole. A positive reply may be sent only after the message is on stable
+/// storage; its text is then completed with the queue id.
 pub fn message(peer: &Peer, facts: &MessageFacts) -> Decision {
     let mut reasons = Reasons::default();
     let reply = decide(peer, facts, &mut reasons);

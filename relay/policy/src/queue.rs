@@ -1,7 +1,7 @@
-//! What the client is told when the queue does not store its message.
+//! The reply to the client if the queue does not store its message.
 //!
-//! Each refusal is temporary: the client keeps the message and tries again. The client gets a reply;
-//! the queue's own words go to the log.
+//! Each refusal is temporary: the client keeps the message and tries again. The client gets a
+//! reply; the queue's own error is for the log.
 
 use std::error::Error;
 

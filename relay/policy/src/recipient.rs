@@ -55,7 +55,7 @@ pub fn rcpt(
     let mut reasons = Reasons::default();
     let decided = |reasons: Reasons, reply| DecisionOrInquiry::Decided(reasons.decide(reply));
     let may_send = match recipient {
-        // RFC 5321 section 4.5.1: accepted from every client, if a mailbox is configured for it.
+        // RFC 5321 section 4.5.1 requires to accept it from every client, if it has a reader.
         ForwardPath::Postmaster => match &rules.postmaster {
             Some(mailbox) => {
                 reasons.note(Rule::Postmaster, format!("its mail goes to {mailbox}"));

@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_recipient_is_refused_with_its_line() {
+    fn an_invalid_recipient_is_refused_with_its_line() {
         for (text, line, problem) in [
             ("alice\na b\n", 2, "`a b` is neither a local part nor an address"),
             (

@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_a_chunk_can_carry() {
+    fn octets_that_only_a_chunk_can_carry() {
         for (message, is_binary) in [
             ("A: b\r\n\r\nc\r\n", false),
             ("", false),
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn header_and_body_are_told_apart_however_they_are_cut() {
+    fn header_and_body_are_distinguished_for_any_cuts() {
         for (message, eight_bit_header, eight_bit) in [
             ("", false, false),
             ("A: b\r\n\r\nc\r\n", false, false),
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leaves_is_counted_ahead() {
+    fn the_size_as_sent_is_counted_in_advance() {
         for (message, organization_octets, is_unterminated) in [
             ("", 0, false),
             ("A: b", 0, true),

@@ -159,7 +159,7 @@ mod tests {
     use relay_mail::reply::{Enhanced, Reply};
 
     #[test]
-    fn an_address_is_found_in_whatever_form() {
+    fn an_address_is_found_in_any_form() {
         for (wanted, address, expected) in [
             ("\"carl\"@contoso.example", "carl@contoso.example", true),
             ("carl@contoso.example", "\"carl\"@contoso.example", true),
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn all_of_a_filter_holds_or_it_does_not() {
+    fn a_filter_matches_only_if_all_its_conditions_do() {
         let reply = Reply::new(451, Some(Enhanced(4, 3, 0)), "Not now");
         let mut entry = entry_of("<a@b.example>", &["<one@c.example>", "<two@d.c.example>"]);
         entry.size = 100;
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_that_this_version_does_not_know_is_not_taken_for_all() {
+    fn an_unknown_filter_does_not_select_all() {
         assert!(serde_json::from_str::<Filter>(r#"{"colour":"red"}"#).is_err());
         assert_eq!(serde_json::from_str::<Filter>("{}").unwrap(), Filter::default());
     }

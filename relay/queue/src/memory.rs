@@ -145,7 +145,7 @@ mod tests {
     use crate::memory::*;
 
     #[test]
-    fn what_is_held_is_given_back() {
+    fn dropped_accounts_return_their_memory() {
         let memory = MessageMemory::new(200);
         let (one, other) = (memory.share(), memory.share());
         let (mut first, mut second) = (one.account(), other.account());
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn one_connector_cannot_use_up_what_others_need() {
+    fn one_connector_cannot_use_up_the_memory_of_others() {
         let memory = MessageMemory::new(1000);
         let mut strangers = memory.share_of(ConnectorId(1)).account();
         let mut more = memory.share_of(ConnectorId(1)).account();

@@ -313,7 +313,7 @@ async fn a_large_original_is_returned_as_headers_only() {
 }
 
 #[tokio::test]
-async fn what_stays_undelivered_too_long_is_reported() {
+async fn a_message_that_stays_undelivered_too_long_is_reported() {
     let directory = TempDir::new().unwrap();
     let (queue, _) = open(directory.path());
     commit(&queue, b"Subject: x\r\n\r\n").await;

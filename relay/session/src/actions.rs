@@ -30,7 +30,7 @@ pub enum Action {
     CommitMessage,
     /// Put these fields before the octets of the message. It comes before a commit.
     PutInFront(Bytes),
-    /// Find the connector of this client, then [`super::Session::handle_client`].
+    /// Find the connector of this client, then call [`super::Session::handle_client`].
     Reclassify(Connection),
     /// Send these octets to the client.
     Send(Bytes),

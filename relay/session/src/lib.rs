@@ -11,12 +11,12 @@
 //! - which command is legal in which state: [`state`];
 //! - how a client authenticates: [`authentication`];
 //! - how a command waits for an answer: [`inquiry`];
-//! - what becomes of a message: [`reception`] and [`queue_answers`], what follows when its octets have
-//!   come: [`end_of_data`], and in which parts it is written: [`message_parts`];
-//! - what is for the log: [`protocol_log`], for message tracking: [`decisions`], and for
-//!   explanations: [`answers`];
+//! - what happens to a message: [`reception`] and [`queue_answers`], what follows after its octets:
+//!   [`end_of_data`], and in which parts it is written: [`message_parts`];
+//! - what is logged: [`protocol_log`], for message tracking: [`decisions`], and for explanations:
+//!   [`answers`];
 //! - whose session it is after XCLIENT: [`xclient`];
-//! - how long a client may take: [`timers`].
+//! - the time limits of a client: [`timers`].
 //!
 //! [`relay_policy`] decides whether something is allowed. [`player`] plays a session without a
 //! socket.
@@ -101,7 +101,7 @@ struct Context {
     rules: Arc<Rules>,
     peer: Peer,
     connection: Connection,
-    /// The client is whom a proxy told of with XCLIENT.
+    /// The client was named by a proxy with XCLIENT.
     is_told: bool,
     /// The client's name that the proxy stated.
     told_hello: Option<HelloName>,
@@ -187,7 +187,7 @@ impl Session {
         &self.context.connection
     }
 
-    /// Who is at the other end.
+    /// The client of the session.
     pub fn peer(&self) -> &Peer {
         &self.context.peer
     }

@@ -24,14 +24,14 @@ pub enum Opening {
 }
 
 impl Session {
-    /// A session that has just been accepted. The first action greets the client, or refuses it.
+    /// A session that was just accepted. The first action sends the greeting, or a refusal.
     pub fn new(now: Instant, rules: Arc<Rules>, peer: Peer, connection: Connection) -> Self {
         Self::silent(now, rules, peer, connection).begun(Opening::Plain)
     }
 
-    /// A session in which TLS begins with the first octet (RFC 8314 section 3). The first action is
-    /// the handshake; the client is greeted in TLS. One that is refused is told nothing: it could
-    /// read nothing else than TLS, and is not worth a handshake.
+    /// A session with implicit TLS (RFC 8314 section 3). The first action is the handshake; the
+    /// client gets its greeting in TLS. A refused client gets no reply: it could only read TLS, and
+    /// a handshake for a refusal is too expensive.
     pub fn encrypted(now: Instant, rules: Arc<Rules>, peer: Peer, connection: Connection) -> Self {
         Self::silent(now, rules, peer, connection).begun(Opening::Tls)
     }

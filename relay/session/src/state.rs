@@ -50,7 +50,7 @@ pub(super) enum SessionState {
     Recipients(EnvelopeRecipients),
     /// After XCLIENT, before it is known whose connector this is.
     Reclassifying(Connection),
-    /// After the end of data, while the checks of the content run.
+    /// After the end of data, while another server is asked about the message.
     Screening(Screening),
     /// Within a chunk that is refused.
     Skipping(Skipping),

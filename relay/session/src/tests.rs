@@ -227,7 +227,7 @@ fn output_is_bounded() {
 
 /// AUTH= is logged only if the peer is trusted.
 #[test]
-fn a_submitter_is_believed_of_some() {
+fn a_submitter_is_trusted_from_some_peers() {
     let granted = "grants = { anonymous = [\"ms-Exch-SMTP-Accept-Authentication-Flag\"] }\n";
     for (more, submitter) in [(granted, Some("c@d.example")), ("", None)] {
         let mut session = session_with(more);

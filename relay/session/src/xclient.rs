@@ -38,8 +38,8 @@ impl Session {
             Ok((rules, peer)) => {
                 let before = std::mem::replace(&mut context.peer, peer);
                 context.peer.tls = before.tls;
-                // Behind a proxy that copies what its client sends, the next XCLIENT is the client's:
-                // it would choose its own connector.
+                // If a proxy forwards its client's commands, the next XCLIENT is the client's: it
+                // would choose its own connector.
                 context.peer.may_use_xclient =
                     rules.proxies.may_use_xclient(context.connection.client());
                 context.rules = rules;

@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_header() {
+    fn invalid_headers_are_refused() {
         use ProxyError::{Malformed, Missing, TooLong};
         let line = [b"PROXY TCP6 ".as_slice(), &[b'f'; 200]].concat();
         let room = PROXY_LINE_OCTETS + 1 - "PROXY UNKNOWN \r\n".len();

@@ -189,7 +189,7 @@ impl Host {
         certificate: &CertificateDer<'static>,
     ) -> Result<(), String> {
         let mut client = match Client::connect_from(question.remote.ip(), question.local) {
-            // There is no listener: `explain` says that no connector takes the connection.
+            // There is no listener: `explain` says that no connector serves the connection.
             Err(_) if explanation.binding.is_none() && is_refused(explanation) => return Ok(()),
             client => client.map_err(|error| error.to_string())?,
         };

@@ -78,7 +78,7 @@ pub struct Memory {
     pub name: String,
     /// Without sessions.
     pub idle: u64,
-    /// With so many sessions that have said EHLO; or why there is no figure.
+    /// With this many sessions that have sent EHLO; or why there is no figure.
     pub sessions: Vec<(usize, Result<u64, String>)>,
 }
 

@@ -4,7 +4,7 @@ use super::network::Host;
 
 /// One message and its expected result.
 pub struct Scene {
-    /// What the scene shows.
+    /// The purpose of the scene.
     pub title: &'static str,
     /// The host that sends.
     pub host: Host,

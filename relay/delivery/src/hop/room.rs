@@ -147,7 +147,7 @@ impl Hop {
         self.put_back(job, limits::PARKED_LOOK);
         let mut state = self.state.lock();
         state.waiting_for_hop.add(id);
-        // Room may have appeared meanwhile, and no other worker may be left to notice it.
+        // There may be room by now, and no later event may notice it.
         self.fetch_waiting_messages(&mut state);
     }
 

@@ -16,7 +16,7 @@ fn candidate(address: SocketAddr) -> Candidate {
 }
 
 #[tokio::test]
-async fn the_next_address_is_tried_whatever_is_wrong_with_the_first() {
+async fn the_next_address_is_tried_after_any_error_of_the_first() {
     for fault in [
         Fault::Silent,
         Fault::Says("greeting", "554 go away\r\n"),
@@ -35,7 +35,7 @@ async fn the_next_address_is_tried_whatever_is_wrong_with_the_first() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_each_is_told() {
+async fn the_error_of_each_address_is_reported() {
     let refusal = Fault::Says("greeting", "554 5.7.1 go away\r\n");
     let (_one, one) = TestNextHop::start([refusal, refusal]).await;
     let (_two, two) = TestNextHop::start([Fault::Says("EHLO", "421 later\r\n")]).await;

@@ -103,7 +103,7 @@ fn assert_few(sink: &TestNextHop) {
 const GOOD: [&str; 3] = ["<a@1.good.example>", "<a@2.good.example>", "<a@3.good.example>"];
 
 #[tokio::test]
-async fn an_exchanger_of_many_domains_that_does_nothing_holds_nothing_else_up() {
+async fn a_silent_exchanger_of_many_domains_delays_no_other_mail() {
     for stall in STALLS {
         let names = names().await;
         let (smart_host, smart_host_address) = TestNextHop::start([]).await;
@@ -122,7 +122,7 @@ async fn an_exchanger_of_many_domains_that_does_nothing_holds_nothing_else_up() 
 }
 
 #[tokio::test]
-async fn many_addresses_that_do_nothing_hold_no_configured_next_hop_up() {
+async fn many_silent_addresses_delay_no_configured_next_hop() {
     let names = names().await;
     let (smart_host, smart_host_address) = TestNextHop::start([]).await;
     let (bad, bad_address) = TestNextHop::start_on("0.0.0.0:0").await;
@@ -137,7 +137,7 @@ async fn many_addresses_that_do_nothing_hold_no_configured_next_hop_up() {
 }
 
 #[tokio::test]
-async fn name_servers_that_do_nothing_hold_no_configured_next_hop_up() {
+async fn silent_name_servers_delay_no_configured_next_hop() {
     let names = names().await;
     let (smart_host, smart_host_address) = TestNextHop::start([]).await;
     let daemon = daemon(&names, 9, smart_host_address).await;
@@ -164,7 +164,7 @@ async fn a_message_to_many_domains_of_one_exchanger_opens_few_connections() {
 }
 
 #[tokio::test]
-async fn what_waited_for_room_at_an_address_follows_once_there_is_some() {
+async fn messages_that_waited_for_room_at_an_address_follow_when_there_is_room() {
     let names = names().await;
     let (_smart_host, smart_host_address) = TestNextHop::start([]).await;
     let (sink, address) = TestNextHop::start_on("127.0.0.9:0").await;

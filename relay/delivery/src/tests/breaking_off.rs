@@ -37,7 +37,7 @@ async fn the_next_server_takes_over_at_once() {
 }
 
 #[tokio::test]
-async fn what_may_have_been_taken_is_not_given_to_another() {
+async fn a_message_that_may_have_been_accepted_is_not_sent_to_another_server() {
     for fault in [Fault::Says("end", "421 later\r\n"), Fault::Says("end", "")] {
         let (_bad, bad_address) = TestNextHop::start([fault; 100]).await;
         let (good, good_address) = TestNextHop::start([]).await;
@@ -55,7 +55,7 @@ async fn what_may_have_been_taken_is_not_given_to_another() {
 }
 
 #[tokio::test]
-async fn what_all_servers_broke_off_is_deferred_with_their_reason() {
+async fn a_message_that_all_servers_broke_off_is_deferred_with_their_reason() {
     let fault = Fault::Says("MAIL", "421 4.3.2 later\r\n");
     let (one, one_address) = TestNextHop::start([fault; 100]).await;
     let (two, two_address) = TestNextHop::start([fault; 100]).await;
@@ -98,7 +98,7 @@ async fn a_connection_that_has_served_its_time_costs_no_attempt() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_bear_what_it_offers_is_spoken_to_plainly() {
+async fn a_server_that_fails_with_its_extensions_gets_basic_smtp() {
     let unterminated = large().strip_suffix(b"\r\n").unwrap().to_vec();
     // Only octets that DATA would change are sent by BDAT.
     for (fault, message) in [

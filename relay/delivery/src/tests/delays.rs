@@ -34,7 +34,7 @@ async fn wait_for_reports(daemon: &Daemon, reports: u64) {
 }
 
 #[tokio::test]
-async fn however_many_wait_for_a_paused_next_hop_all_are_told_of() {
+async fn all_senders_get_reports_even_if_many_messages_wait_for_a_next_hop_in_back_off() {
     // More than are claimed at one time.
     let more = limits::DELIVERY_CLAIMS + 500;
     let (daemon, _) = left_alone(Duration::from_secs(8)).await;
@@ -45,7 +45,7 @@ async fn however_many_wait_for_a_paused_next_hop_all_are_told_of() {
 }
 
 #[tokio::test]
-async fn what_waits_for_a_paused_next_hop_is_told_of_in_time() {
+async fn messages_for_a_next_hop_in_back_off_are_reported_in_time() {
     let (daemon, tried) = left_alone(Duration::from_secs(2)).await;
     let untried = daemon.accept(&[ONE], b"x\r\n").await;
     wait_for_reports(&daemon, 2).await;

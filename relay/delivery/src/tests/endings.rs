@@ -41,7 +41,7 @@ async fn a_job_that_is_dropped_goes_back() {
 }
 
 #[tokio::test]
-async fn nothing_is_waited_for_without_a_connection() {
+async fn delivery_ends_at_once_without_a_connection() {
     let (sink, address) = TestNextHop::start([Fault::Silent]).await;
     let daemon = Daemon::start_with(address, |settings| {
         *settings = DeliverySettings { drain: Duration::from_secs(3600), ..patient(address) };

@@ -17,7 +17,7 @@ const REFUSALS: [Fault; 8] = [
 ];
 
 #[tokio::test]
-async fn what_is_served_keeps_its_work_and_no_attempt_fails() {
+async fn served_connections_continue_and_no_attempt_fails() {
     for most in [1, 2] {
         for refusal in REFUSALS {
             let (sink, address) = TestNextHop::limited(most, refusal).await;

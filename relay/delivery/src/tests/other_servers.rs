@@ -14,7 +14,7 @@ async fn two(fault: Fault) -> (TestNextHop, TestNextHop, Daemon) {
 }
 
 #[tokio::test]
-async fn what_one_server_puts_off_another_is_asked_for_in_the_same_attempt() {
+async fn a_deferral_of_one_server_leads_to_another_in_the_same_attempt() {
     for fault in [
         Fault::Replies("MAIL", "452 4.3.1 insufficient system resources\r\n"),
         Fault::Replies("RCPT", "450 4.2.0 later\r\n"),
@@ -32,7 +32,7 @@ async fn what_one_server_puts_off_another_is_asked_for_in_the_same_attempt() {
 }
 
 #[tokio::test]
-async fn recipients_that_one_server_puts_off_go_to_another_alone() {
+async fn only_recipients_deferred_by_one_server_go_to_another() {
     let (first, second, daemon) = two(Fault::Replies("two", "450 4.2.0 later\r\n")).await;
     daemon.accept(&[ONE, "<two@fabrikam.example>"], b"x\r\n").await;
     let counters = daemon.finish().await;
@@ -42,7 +42,7 @@ async fn recipients_that_one_server_puts_off_go_to_another_alone() {
 }
 
 #[tokio::test]
-async fn what_all_servers_put_off_waits_with_what_they_said() {
+async fn a_deferral_by_all_servers_has_their_reason() {
     let fault = Fault::Replies("MAIL", "452 4.3.1 insufficient system resources\r\n");
     let (_first, second, daemon) = two(fault).await;
     second.state.lock().faults.extend([fault; 100]);
@@ -59,7 +59,7 @@ async fn what_all_servers_put_off_waits_with_what_they_said() {
 }
 
 #[tokio::test]
-async fn what_one_server_cannot_take_another_is_asked_for() {
+async fn a_missing_extension_of_one_server_leads_to_another() {
     // Neither 8BITMIME nor so large a SIZE.
     let (first, second, daemon) = two(Fault::OffersLittle).await;
     daemon.accept(&[ONE], "caf\u{e9} and a little more\r\n".as_bytes()).await;
@@ -69,7 +69,7 @@ async fn what_one_server_cannot_take_another_is_asked_for() {
 }
 
 #[tokio::test]
-async fn what_no_server_can_take_fails_once_all_were_asked() {
+async fn a_message_that_no_server_can_accept_fails_after_all_were_asked() {
     let (first, second, daemon) = two(Fault::OffersLittle).await;
     second.state.lock().faults.push_back(Fault::OffersLittle);
     daemon.accept(&[ONE], b"more than ten octets\r\n").await;
@@ -84,7 +84,7 @@ async fn what_no_server_can_take_fails_once_all_were_asked() {
 }
 
 #[tokio::test]
-async fn what_one_server_cannot_take_waits_while_the_other_is_dead() {
+async fn a_message_that_one_server_cannot_accept_waits_while_the_other_is_dead() {
     let (first, first_address) = TestNextHop::start([Fault::OffersLittle; 100]).await;
     let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let daemon = Daemon::start_with(first_address, |settings| {

@@ -41,7 +41,7 @@ async fn every_passing_fault_is_survived() {
 }
 
 #[tokio::test]
-async fn a_dead_next_hop_is_left_alone_and_then_served() {
+async fn a_dead_next_hop_is_in_back_off_and_then_served() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);

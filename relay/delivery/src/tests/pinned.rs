@@ -98,7 +98,7 @@ async fn a_certificate_of_x509_version_1_is_trusted_where_it_is_pinned() {
 }
 
 #[tokio::test]
-async fn what_a_pinned_certificate_lacks_is_said_in_words() {
+async fn the_error_of_a_pinned_certificate_is_a_sentence() {
     let expired = |params: &mut CertificateParams| params.not_after = date_time_ymd(2020, 2, 3);
     let early = |params: &mut CertificateParams| params.not_before = date_time_ymd(2100, 2, 3);
     let for_clients = |params: &mut CertificateParams| {

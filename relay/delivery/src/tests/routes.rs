@@ -41,7 +41,7 @@ async fn each_recipient_goes_to_its_own_next_hop() {
 }
 
 #[tokio::test]
-async fn what_one_next_hop_took_is_not_sent_again_while_another_is_dead() {
+async fn a_message_accepted_by_one_next_hop_is_not_sent_again_while_another_is_dead() {
     let (near, near_address) = TestNextHop::start([]).await;
     let daemon = start(near_address, closed_address().await);
     let id = daemon.accept(&[ONE, FAR], b"x\r\n").await;
@@ -56,7 +56,7 @@ async fn what_one_next_hop_took_is_not_sent_again_while_another_is_dead() {
 }
 
 #[tokio::test]
-async fn what_was_delivered_is_recorded_before_the_others_have_answered() {
+async fn a_delivery_is_recorded_before_the_other_next_hops_have_replied() {
     let (near, near_address) = TestNextHop::start([]).await;
     let (_far, far_address) = TestNextHop::start([Fault::Silent]).await;
     let daemon = Daemon::start_with(near_address, |settings| {
@@ -79,7 +79,7 @@ async fn what_was_delivered_is_recorded_before_the_others_have_answered() {
 }
 
 #[tokio::test]
-async fn a_dead_or_silent_next_hop_holds_nobody_up() {
+async fn a_dead_or_silent_next_hop_delays_no_other() {
     let (near, near_address) = TestNextHop::start([]).await;
     let (_far, far_address) = TestNextHop::start([Fault::Silent; 100]).await;
     let daemon = Daemon::start_with(near_address, |settings| {
@@ -103,7 +103,7 @@ async fn a_dead_or_silent_next_hop_holds_nobody_up() {
 }
 
 #[tokio::test]
-async fn what_there_was_no_room_for_follows_once_there_is() {
+async fn messages_without_room_follow_when_there_is_room() {
     let (sink, address) =
         TestNextHop::start([Fault::Silent; limits::DELIVERY_CONCURRENCY_FIRST]).await;
     let daemon = Daemon::start_with(address, |settings| {

@@ -59,7 +59,7 @@ fn addresses_beside_octets_that_are_no_utf_8() {
 }
 
 #[test]
-fn what_two_readers_may_read_differently() {
+fn addresses_that_two_readers_may_read_differently() {
     use Unclear::{Ambiguous, Several, Unreadable};
     for (header, expected) in [
         ("From: a@b.example\r\nFrom: c@d.example", &[Several][..]),

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The article: who may send to whom.
+/// The article: which client may send to which recipient.
 #[test]
 fn the_scenario() {
     let rules = rules("");
@@ -37,7 +37,7 @@ fn a_recipient_is_looked_up_when_nothing_else_refuses_it() {
         rcpt(&rules, &peer, &path, so_far, &Findings { recipient, ..Findings::default() })
     };
     let DecisionOrInquiry::Needs(Inquiry::Recipient { mailbox, lookup }) = decide(0, None) else {
-        panic!("an inquiry was not needed")
+        panic!("no inquiry is needed")
     };
     let asked = (mailbox.to_string(), lookup.to_string());
     assert_eq!(asked, ("b@mailboxes.example".to_owned(), "lmtp://127.0.0.1:24".to_owned()));
@@ -83,8 +83,8 @@ fn the_surplus_of_recipients_is_deferred_unless_it_is_refused_for_good() {
     assert_eq!(decide("<b@stranger.example>", 2).reply, reply::UNABLE_TO_RELAY);
 }
 
-/// `bücher.example` and `xn--bcher-kva.example` are one domain, whichever of them was configured and
-/// whichever a client writes.
+/// `bücher.example` and `xn--bcher-kva.example` are one domain, in any combination of configuration
+/// and client.
 #[test]
 fn u_labels_and_a_labels_are_the_same_domain() {
     for configured in ["b\u{fc}cher.example", "xn--bcher-kva.example", "*.b\u{fc}cher.example"] {
@@ -107,16 +107,16 @@ permission_groups = ["AnonymousUsers"]
             let recipient = recipient(&format!("<a@{written}>"));
             let judgement = rcpt(&rules, &peer, &recipient, 0, &Findings::default());
             let DecisionOrInquiry::Decided(decision) = judgement else {
-                panic!("an inquiry was not needed")
+                panic!("no inquiry is needed")
             };
             assert_eq!(decision.reply, reply::RECIPIENT_OK, "{configured} {written}");
         }
-        // One letter more, or a look-alike, is another domain.
+        // One letter more, or a similar letter, is another domain.
         for other in ["bucher.example", "b\u{fc}chers.example", "b\u{f9}cher.example"] {
             let recipient = recipient(&format!("<a@{other}>"));
             let judgement = rcpt(&rules, &peer, &recipient, 0, &Findings::default());
             let DecisionOrInquiry::Decided(decision) = judgement else {
-                panic!("an inquiry was not needed")
+                panic!("no inquiry is needed")
             };
             assert_eq!(decision.reply, reply::UNABLE_TO_RELAY, "{configured} {other}");
         }

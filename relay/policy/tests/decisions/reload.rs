@@ -1,4 +1,4 @@
-//! What a reload keeps.
+//! Values that a reload keeps.
 
 use super::*;
 

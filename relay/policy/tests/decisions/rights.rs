@@ -2,16 +2,16 @@
 
 use super::*;
 
-/// Keys that deny what a group and a grant give.
+/// Keys that deny permissions of a group and of a grant.
 pub(super) const DENIALS: &str = "permission_groups = [\"AnonymousUsers\", \"Custom\"]\n\
     grants = { anonymous = [\"ms-Exch-SMTP-Accept-Any-Recipient\"] }\n\
     denies = { anonymous = [\"ms-Exch-SMTP-Accept-Any-Recipient\", \
     \"ms-Exch-SMTP-Accept-Authoritative-Domain-Sender\"] }";
 
-/// For every permission alone, every principal and every command: what the right changes. One
-/// line for each case in which the reply is not the one without any right but Submit.
+/// The effect of every permission alone, for every principal and every command. One line for each
+/// case in which the reply differs from the reply with Submit only.
 #[test]
-fn each_permission_opens_exactly_its_own_door() {
+fn each_permission_allows_exactly_its_own_commands() {
     let rules = rules("");
     let replies = |permissions: PermissionSet, principal: Principal| {
         let mut peer = peer(&rules, "Default Frontend");
@@ -98,7 +98,7 @@ fn each_connector_gives_exactly_its_permissions() {
     assert_eq!(names("Other"), (Principal::Anonymous, vec![]));
 }
 
-/// Table 3.1 of docs/exchange-semantics.md, as far as its rights mean anything to a relay.
+/// Table 3.1 of docs/exchange-semantics.md, for the rights that matter to a relay.
 #[test]
 fn each_group_gives_exactly_the_documented_rights() {
     use relay_connector::Permission::*;

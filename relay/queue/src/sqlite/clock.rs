@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn clocks_that_nobody_sets_agree_to_the_nanosecond() {
+    fn clocks_that_are_not_set_agree_to_the_nanosecond() {
         let clock = Clock::start();
         let moment = SystemTime::now();
         assert_eq!((clock.monotonic(moment), clock.wall(moment)), (moment, moment));

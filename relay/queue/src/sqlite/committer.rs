@@ -43,7 +43,7 @@ pub(super) struct CommitRequest {
     pub(super) _permit: OwnedSemaphorePermit,
 }
 
-/// What a commit is for.
+/// The purpose of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CommitPurpose {
     /// New mail. When space is short, the committer refuses it first.
@@ -52,7 +52,7 @@ pub(super) enum CommitPurpose {
     Change,
 }
 
-/// One change and what it means for the index.
+/// One change, and its effect on the index.
 pub(super) enum CommitStep {
     /// A message is new.
     Put { entry: EntryRow, due: SystemTime, body: NewBody },
@@ -210,7 +210,8 @@ impl Committer {
         if self.shared.space.free_octets()? >= enough {
             return Ok(());
         }
-        // Under a shortage each commit restarts the log, and the free pages within the files count.
+        // When space is short the log restarts at each commit, and free space within the files
+        // counts.
         self.checkpoint(CheckpointMode::WithoutReaders);
         let Some(writer) = &self.writer else { return Ok(()) };
         let path = self.shared.directory.database();

@@ -68,7 +68,7 @@ mod tests {
     use crate::sqlite::space::*;
 
     #[test]
-    fn plenty_is_remembered_and_a_shortage_is_not() {
+    fn plenty_of_space_is_remembered_and_a_shortage_is_not() {
         let directory = TempDir::new().unwrap();
         let space = Space::of(directory.path());
         let free = space.free_octets().unwrap();

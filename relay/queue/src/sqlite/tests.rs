@@ -47,7 +47,7 @@ fn sqlite_was_built_with_the_flags_of_this_repository() {
 }
 
 #[tokio::test]
-async fn what_was_committed_is_there_after_a_restart() {
+async fn committed_messages_survive_a_restart() {
     let directory = TempDir::new().unwrap();
     let (queue, _) = open(&directory);
     let large = b"0123456789abcde\n".repeat(50_000);

@@ -45,7 +45,7 @@ async fn every_part_is_kept_in_ascii() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_goes_without_the_returned_message() {
+async fn a_report_that_is_too_large_omits_the_returned_message() {
     let (entry, octets) = report("<a@contoso.example>", &MESSAGE.repeat(400)).await;
     let most = octets.len() as u64 - 1;
     let adapted = adapt(&entry, &octets, Some(most)).unwrap();

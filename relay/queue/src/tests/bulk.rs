@@ -64,7 +64,7 @@ async fn a_long_queue_comes_in_pages() {
 }
 
 #[tokio::test]
-async fn what_is_meant_is_changed_and_nothing_else() {
+async fn only_selected_messages_are_changed() {
     let (_directory, queue) = filled(300).await;
     let all = bulk::list(&queue, Span::default(), &Filter::default(), 300, |_| String::new())
         .await

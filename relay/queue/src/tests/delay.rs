@@ -54,7 +54,7 @@ async fn report_of(queue: &Queue) -> String {
 }
 
 #[tokio::test]
-async fn a_message_that_waits_is_told_of_once() {
+async fn a_waiting_message_is_reported_once() {
     let (directory, queue, entry) = claimed_one(None).await;
     let arrived = entry.arrived;
     let early = arrived + HOUR * 4 - Duration::from_secs(30);
@@ -96,7 +96,7 @@ async fn a_message_that_waits_is_told_of_once() {
 }
 
 #[tokio::test]
-async fn who_is_told_of_a_delay() {
+async fn which_senders_get_a_report_of_a_delay() {
     for (notify, told) in [
         (None, true),
         (Some("DELAY"), true),
@@ -118,7 +118,7 @@ async fn who_is_told_of_a_delay() {
 }
 
 #[tokio::test]
-async fn what_the_attempt_itself_settled_is_not_late() {
+async fn an_outcome_of_the_attempt_itself_is_not_late() {
     for outcome in [delivered(), failed("no")] {
         let is_failure = matches!(outcome, Outcome::Failed(_));
         let (_directory, queue, entry) = claimed_one(None).await;
@@ -140,7 +140,7 @@ async fn what_the_attempt_itself_settled_is_not_late() {
 }
 
 #[tokio::test]
-async fn one_report_tells_of_failures_and_of_delays() {
+async fn one_report_has_failures_and_delays() {
     let recipients = ["<gone@fabrikam.example>", "<busy@fabrikam.example>", "<quiet@b.example>"];
     let notify = [None, None, Some("FAILURE")];
     let all = recipients.iter().zip(notify).map(|(path, notify)| asked(path, notify, None));
@@ -177,7 +177,7 @@ async fn no_warning_while_another_next_hop_may_still_take_it() {
 }
 
 #[tokio::test]
-async fn what_was_not_tried_is_told_of_too() {
+async fn recipients_that_were_not_tried_are_reported_too() {
     let (_directory, queue, entry) = claimed_one(None).await;
     let late = entry.arrived + HOUR * 5;
     assert!(queue.has_pending_report(&entry, late));
@@ -199,7 +199,7 @@ async fn what_was_not_tried_is_told_of_too() {
 }
 
 #[tokio::test]
-async fn a_lifetime_that_is_no_longer_warns_nobody() {
+async fn a_lifetime_that_is_not_longer_causes_no_report_of_a_delay() {
     let (_directory, queue, entry) = claimed_one(None).await;
     let hostname = Domain::parse("edge1.contoso.example").unwrap();
     let schedule = Schedule { lifetime: HOUR * 2, ..Schedule::default() };

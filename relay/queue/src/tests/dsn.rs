@@ -61,7 +61,7 @@ async fn report(
 }
 
 #[tokio::test]
-async fn who_is_told_what() {
+async fn which_sender_gets_which_report() {
     let path = "<one@fabrikam.example>";
     for (notify, outcome, action) in [
         (None, failed("no"), Some("failed")),
@@ -221,7 +221,7 @@ async fn a_header_section_beyond_ascii_is_returned_as_what_it_is() {
 }
 
 #[tokio::test]
-async fn what_was_asked_outlives_a_restart() {
+async fn dsn_requests_survive_a_restart() {
     let directory = TempDir::new().unwrap();
     let dsn = MailDsn {
         ret: Some(Ret::Headers),

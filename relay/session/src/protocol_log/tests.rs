@@ -53,7 +53,7 @@ fn commands_and_replies_keep_their_order() {
 
 /// Every line of a reply, as it was sent.
 #[test]
-fn what_was_sent_is_noted_whole() {
+fn client_lines_are_recorded_completely() {
     let mut session = session_with(VERBOSE);
     let mut outcome = Outcome::default();
     session.handle_bytes(Instant::now(), b"EHLO c\r\nHELP\r\nFOO\r\nQUIT\r\n");
@@ -69,7 +69,7 @@ fn what_was_sent_is_noted_whole() {
 }
 
 #[test]
-fn of_other_connectors_nothing_is_noted() {
+fn other_connectors_have_no_records() {
     let mut session = session_with("");
     let mut outcome = Outcome::default();
     session.handle_bytes(Instant::now(), b"EHLO c\r\nFOO\r\nQUIT\r\n");
@@ -106,7 +106,7 @@ fn messages_are_counted_and_not_noted() {
 }
 
 #[test]
-fn what_authenticates_is_not_noted() {
+fn authentication_data_is_not_recorded() {
     for (line, expected) in [
         ("AUTH PLAIN AGEAYg==", "AUTH PLAIN <authentication data>"),
         ("auth plain AGEAYg== more", "auth plain <authentication data>"),

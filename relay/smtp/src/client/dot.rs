@@ -6,7 +6,7 @@
 
 use relay_mail::line_end::{LineMark, LinePosition, LineScanner};
 
-/// Why a message may not leave.
+/// Why a message must not be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnsafeMessage {
     /// A CR without a LF after it.
@@ -20,7 +20,7 @@ pub enum UnsafeMessage {
     Nul,
 }
 
-/// Doubles dots. The message may come in pieces of any size.
+/// Doubles dots, independent of the pieces of the message.
 ///
 /// ```
 /// use relay_smtp::client::{DotStuffer, UnsafeMessage};
@@ -39,8 +39,8 @@ pub struct DotStuffer {
 }
 
 impl UnsafeMessage {
-    /// What a mark means for a message that may leave only without bare line ends. `None`: a line
-    /// ends as it must.
+    /// The violation of a mark, for a message that must not be sent with bare line ends. `None`:
+    /// the line ends correctly.
     pub(super) const fn of(mark: LineMark) -> Option<Self> {
         match mark {
             LineMark::End => None,
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_not_leave() {
+    fn messages_that_must_not_be_sent() {
         for (message, error) in [
             ("a\n", UnsafeMessage::BareLf),
             ("\n.\r\n", UnsafeMessage::BareLf),
@@ -179,7 +179,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_that_could_be_read_otherwise_leaves(
+        fn no_ambiguous_message_is_sent(
             message in "[.\r\na\0]{0,12}",
             cut: prop::sample::Index,
         ) {

@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_reply_is_quoted() {
+    fn an_invalid_reply_is_quoted() {
         for (bytes, error) in [
             (b"hello\r\n".as_slice(), ReplyError::NoCode),
             (b"\r\n", ReplyError::NoCode),

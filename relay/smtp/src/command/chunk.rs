@@ -12,9 +12,9 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    /// `BDAT SP chunk-size [ SP end-marker ]` of RFC 3030 section 2, with one space in each place and
-    /// nothing before the verb: what is read differently by two servers is where one of them takes
-    /// content for commands.
+    /// `BDAT SP chunk-size [ SP end-marker ]` of RFC 3030 section 2, with exactly one space each
+    /// and nothing before the verb: if two servers read the size differently, one of them reads
+    /// content as commands.
     pub(super) fn parse(line: &str) -> Option<Self> {
         let (_, argument) = line.split_at_checked(Verb::Bdat.name().len())?;
         let argument = argument.strip_prefix(' ')?;
@@ -27,8 +27,8 @@ impl Chunk {
     }
 }
 
-/// `size-value` of RFC 1870 section 4: up to 20 digits, and what does not fit 64 bits is an
-/// error, never another number.
+/// `size-value` of RFC 1870 section 4: up to 20 digits; a value beyond 64 bits is an error, never
+/// another number.
 pub(super) fn parse_size(value: Option<&str>) -> Option<u64> {
     let digits = value.filter(|value| value.bytes().all(|octet| octet.is_ascii_digit()))?;
     digits.parse().ok().filter(|_| digits.len() <= 20)

@@ -1,4 +1,4 @@
-//! Why is a line no command of ours, and what is the client told?
+//! Why is a line no command of ours, and which reply does the client get?
 
 use relay_mail::path::AddressError;
 use relay_mail::reply::{self, Reply};
@@ -8,19 +8,19 @@ use crate::command::Verb;
 /// Why a line is no command of ours.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
-    /// An argument after a command that takes none, or none after one that needs it.
+    /// An argument after a command without arguments, or none after one that needs it.
     #[error("{verb} has the wrong arguments")]
     Arguments {
         /// The verb.
         verb: Verb,
     },
-    /// BDAT without a size that can be believed: where the octets after it end is not known.
+    /// BDAT without a valid size: the end of its octets is not known.
     #[error("BDAT does not say how many octets follow")]
     ChunkSize,
     /// A message of an AUTH exchange that is not in base64.
     #[error("the response is not in base64")]
     Base64,
-    /// A message of an AUTH exchange that its mechanism does not know.
+    /// A message of an AUTH exchange that is invalid for its mechanism.
     #[error("{0}")]
     Sasl(&'static str),
     /// The line is not UTF-8.
@@ -45,7 +45,7 @@ pub enum CommandError {
     UnsupportedParameter {
         /// The verb.
         verb: Verb,
-        /// The keyword, with its value where that is what we do not support.
+        /// The keyword, with its value if the value is not supported.
         parameter: String,
     },
     /// A verb that we do not know.
@@ -54,7 +54,7 @@ pub enum CommandError {
 }
 
 impl CommandError {
-    /// The verb that the line begins with, for logs; `?` where that is not known.
+    /// The verb at the beginning of the line, for logs; `?` if it is not known.
     pub const fn verb(&self) -> Verb {
         match self {
             Self::Arguments { verb } => *verb,
@@ -67,7 +67,7 @@ impl CommandError {
         }
     }
 
-    /// What the client is told.
+    /// The reply to the client.
     pub fn reply(&self) -> Reply {
         match self {
             Self::Arguments { .. } | Self::ChunkSize | Self::Parameter { .. } => {

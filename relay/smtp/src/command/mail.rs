@@ -1,4 +1,4 @@
-//! What do the arguments of MAIL and RCPT say: path and parameters?
+//! Parses the arguments of MAIL and RCPT: path and parameters.
 
 use std::borrow::Cow;
 
@@ -17,13 +17,13 @@ pub struct Mail {
     pub sender: ReversePath,
     /// SIZE, in octets (RFC 1870).
     pub declared_size: Option<u64>,
-    /// BODY (RFC 6152, RFC 3030), where the client gave one.
+    /// BODY (RFC 6152, RFC 3030), if the client gave it.
     pub body: Option<BodyType>,
     /// SMTPUTF8 (RFC 6531).
     pub smtputf8: bool,
     /// RET and ENVID (RFC 3461).
     pub dsn: MailDsn,
-    /// AUTH (RFC 4954 section 5): who submitted the message first, says the client.
+    /// AUTH (RFC 4954 section 5): the original submitter, as the client states it.
     pub submitter: Option<ReversePath>,
 }
 
@@ -47,7 +47,7 @@ pub(super) fn parse_mail(argument: &str) -> Result<Mail, CommandError> {
             || CommandError::Parameter { verb: Verb::Mail, keyword: keyword.to_owned() };
         let repeated = match keyword.to_ascii_uppercase().as_str() {
             "SIZE" => {
-                // Without a number no size is declared. The real size is judged in any case.
+                // Without a number no size is declared. The real size is checked in any case.
                 let size = match value {
                     None | Some("") => None,
                     value => Some(parse_size(value).ok_or_else(malformed)?),
@@ -129,11 +129,11 @@ fn split_parameters(text: &str) -> impl Iterator<Item = Parameter<'_>> {
 
 /// The path after `FROM:` or `TO:`, with brackets, and the parameters.
 ///
-/// RFC 5321 section 3.3 has no blank after the colon and wants the brackets. Printers, RAID
-/// controllers and power supplies write it otherwise. Where the path ends is certain all the same:
-/// at its `>`, or without brackets at the first blank that is not within quotes. The null path has
-/// brackets always, since it must not be what a client sends that forgot the address. Devices whose
-/// sender was filled in as `Name <address>` write the name as well, which stands for nothing.
+/// RFC 5321 section 3.3 allows no blank after the colon and requires the brackets. Printers, RAID
+/// controllers and power supplies write it differently. The end of the path is certain
+/// nevertheless: it is at its `>`, or without brackets at the first blank outside quotes. The null
+/// path always needs brackets, so that a client that forgot the address does not send it. Devices
+/// whose sender was configured as `Name <address>` also send the name, which is ignored.
 fn parse_path<'line>(
     argument: &'line str,
     keyword: &str,
@@ -161,8 +161,8 @@ fn parse_path<'line>(
     }
 }
 
-/// A path with the name before it taken off, and the blank between them. The name holds nothing that
-/// could be an address, a path or a parameter, in quotes or not, and the null path has none.
+/// A path without the name before it and the blank between them. The name must contain nothing that
+/// could be an address, a path or a parameter, in quotes or not, and a null path has none.
 fn without_name(path: &str) -> &str {
     let Some((name, inside)) = path.split_once('<') else { return path };
     let is_odd = |it: char| matches!(it, '@' | '>' | '=' | '\\') || it.is_control() && it != '\t';

@@ -66,7 +66,7 @@ const BLANKS: [char; 2] = [' ', '\t'];
 impl Command {
     /// Parses one line without its CRLF.
     ///
-    /// A run of blanks and tabs separates words, and may stand at both ends. BDAT is the exception,
+    /// A run of blanks and tabs separates words, and may be at both ends. BDAT is the exception,
     /// see [`Chunk::parse`].
     ///
     /// ```
@@ -77,7 +77,7 @@ impl Command {
     ///     panic!("it is a MAIL command")
     /// };
     /// assert_eq!((mail.sender.to_string(), mail.declared_size), ("a@b.example".to_owned(), Some(1000)));
-    /// // Where the octets of a chunk end is never a guess.
+    /// // The end of a chunk is never guessed.
     /// assert_eq!(Command::parse(b"BDAT  1000"), Err(CommandError::ChunkSize));
     /// ```
     pub fn parse(line: &[u8]) -> Result<Self, CommandError> {
@@ -139,7 +139,7 @@ impl Command {
     }
 }
 
-/// The first word, and what follows the blanks behind it.
+/// The first word, and the text after the blanks that follow it.
 pub(super) fn split_word(text: &str) -> (&str, &str) {
     match text.split_once(BLANKS) {
         Some((word, rest)) => (word, rest.trim_start_matches(BLANKS)),

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused() {
+    fn invalid_attributes_are_refused() {
         for argument in [
             "",
             "ADDR",

@@ -36,8 +36,8 @@ pub enum Violation {
 }
 
 impl Violation {
-    /// What a mark violates; `place` is the number of octets before its octet. `None`: a line ends
-    /// as it must.
+    /// The violation of a mark; `place` is the number of octets before its octet. `None`: the line
+    /// ends correctly.
     pub(crate) const fn of(mark: LineMark, place: u64) -> Option<Self> {
         match mark {
             LineMark::End => None,
@@ -64,7 +64,7 @@ pub enum DataEvent {
     End,
 }
 
-/// Takes the message off the front of a buffer. The result depends on the octets only, never on
+/// Reads the message from the front of a buffer. The result depends on the octets only, never on
 /// how they were cut into packets.
 ///
 /// ```

@@ -159,7 +159,7 @@ async fn a_destroyed_page_costs_what_was_on_it() {
 }
 
 #[tokio::test]
-async fn what_is_no_database_is_set_aside() {
+async fn a_file_that_is_no_database_is_moved_to_damaged() {
     let directory = TempDir::new().unwrap();
     let (queue, _) = open(&directory);
     let large = commit(&queue, &vec![b'x'; 300_000]).await;

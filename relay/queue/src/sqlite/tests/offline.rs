@@ -18,7 +18,7 @@ fn names(directory: &Path) -> Vec<(String, u64)> {
 }
 
 #[tokio::test]
-async fn what_waits_is_read_and_nothing_is_changed() {
+async fn waiting_messages_are_read_and_nothing_is_changed() {
     let directory = TempDir::new().unwrap();
     assert!(Offline::open(directory.path()).unwrap().is_none(), "there is no queue yet");
     let (queue, _) = open(&directory);

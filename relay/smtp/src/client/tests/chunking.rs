@@ -11,7 +11,7 @@ fn unterminated(recipients: usize) -> Transaction {
 }
 
 #[test]
-fn what_data_carries_unchanged_goes_by_data() {
+fn a_message_that_data_carries_unchanged_is_sent_by_data() {
     let mut hop = Hop::begun(CHUNKING, 1);
     assert!(hop.heard().ends_with("\r\nDATA\r\n"));
     let mut hop = Hop::begun_with("250-hop\r\n250 PIPELINING\r\n", unterminated(1));
@@ -42,7 +42,7 @@ fn one_chunk_once_the_recipients_are_known() {
 }
 
 #[test]
-fn no_chunk_for_nobody() {
+fn no_chunk_without_an_accepted_recipient() {
     let mut hop = Hop::begun_with(CHUNKING, unterminated(1));
     hop.heard();
     hop.say("250 ok\r\n550 no\r\n");
@@ -139,7 +139,7 @@ fn without_pipelining_there_are_no_chunks() {
 }
 
 #[test]
-fn what_is_binary_needs_both_extensions() {
+fn a_binary_message_needs_both_extensions() {
     let binary = Transaction { binary: true, eight_bit: true, ..transaction(1) };
     for (hello, offered) in [(FULL, false), (CHUNKING, false), (BINARY, true)] {
         let mut hop = Hop::greeted(hello);

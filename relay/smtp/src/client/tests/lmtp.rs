@@ -66,7 +66,7 @@ fn all_replies_in_one_packet_and_one_for_good() {
 }
 
 #[test]
-fn what_was_not_answered_is_tried_again() {
+fn recipients_without_a_reply_are_tried_again() {
     let mut hop = sent();
     hop.say("250 stored\r\n");
     hop.session.handle_closed("reset by peer");
@@ -96,7 +96,7 @@ fn one_reply_too_many() {
 }
 
 #[test]
-fn a_message_that_nobody_gets_is_not_sent() {
+fn a_message_without_an_accepted_recipient_is_not_sent() {
     let mut hop = greeted();
     hop.say(LHLO);
     hop.event();

@@ -96,7 +96,7 @@ fn garbage() {
 }
 
 #[test]
-fn what_was_said_is_kept_where_it_is_no_reply() {
+fn the_text_of_an_invalid_reply_is_kept() {
     for (said, then) in [
         ("550-no\r\n250 yes\x1b\r\n", "it is no reply"),
         ("550 5.7.1 blocked by us", "close"),
@@ -144,7 +144,7 @@ fn silence() {
 }
 
 #[test]
-fn a_reply_that_nobody_waits_for_or_a_refusal_of_rset() {
+fn an_unexpected_reply_or_a_refusal_of_rset() {
     for reply in ["250 ok\r\n", "550 no\r\n"] {
         let mut hop = at_stage("ready");
         hop.say(reply);
@@ -232,7 +232,7 @@ fn a_recipient_that_cannot_be_named_fails_alone() {
 }
 
 #[test]
-fn what_the_next_hop_lacks() {
+fn missing_extensions_of_the_next_hop() {
     let plain = "250 hop\r\n";
     let small = "250-hop\r\n250 SIZE 99\r\n";
     let eight_bit = Transaction { eight_bit: true, ..transaction(2) };
@@ -319,7 +319,7 @@ fn long_replies_are_kept_short() {
 
 /// A server that drops RCPT gives DATA's refusal to the recipient.
 #[test]
-fn a_reply_to_a_group_that_is_short_settles_nobody() {
+fn a_missing_reply_to_a_group_gives_no_recipient_an_outcome() {
     for replies in ["250 ok\r\n554 no recipients\r\n", "503 need MAIL\r\n503 need MAIL\r\n"] {
         let mut hop = Hop::begun(FULL, 1);
         hop.say(replies);

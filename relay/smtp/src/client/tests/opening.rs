@@ -72,7 +72,7 @@ fn an_offer_of_starttls_is_taken_as_the_route_says() {
 }
 
 #[test]
-fn what_was_offered_before_tls_is_forgotten() {
+fn offers_before_tls_are_discarded() {
     let mut hop = encrypted(None, "250 hop\r\n");
     assert_eq!(hop.event(), ClientEvent::Ready);
     assert_eq!(hop.session.capabilities(), Capabilities::default());
@@ -244,7 +244,7 @@ fn an_initial_response_beyond_the_command_limit_waits_for_its_challenge() {
 }
 
 #[test]
-fn who_we_are_is_not_believed() {
+fn refused_credentials_end_the_session() {
     let mut hop = encrypted(password(), AFTER);
     hop.heard();
     hop.say("535 5.7.8 no\r\n");

@@ -30,7 +30,7 @@ fn too_many_recipients_are_no_failure() {
 }
 
 #[test]
-fn nobody_is_accepted() {
+fn no_recipient_is_accepted() {
     // Pipelined: DATA was sent already; a refusal of it changes nothing.
     let mut hop = Hop::begun(FULL, 2);
     hop.heard();
@@ -85,7 +85,7 @@ fn the_sender_is_refused() {
 }
 
 #[test]
-fn nobody_gets_an_empty_message_when_only_the_sender_is_refused() {
+fn no_recipient_gets_an_empty_message_when_only_the_sender_is_refused() {
     let mut hop = Hop::begun(FULL, 2);
     hop.heard();
     hop.say("550 5.7.1 not you\r\n250 ok\r\n550 no\r\n354 go\r\n");
