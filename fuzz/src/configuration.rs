@@ -16,7 +16,7 @@ pub fn check(input: &[u8]) {
         Ok(config) => {
             check_findings(config.warnings(), text);
             assert!(config.connectors().len() <= CONNECTOR_IDS as usize);
-            assert!(config.table().block_count() <= TABLE_BLOCKS);
+            assert!(config.table().blocks().count() <= TABLE_BLOCKS);
             // A loaded configuration can be put in force.
             assert!(config.rules(&mut ConnectorIds::default(), 1).is_ok());
         }

@@ -31,12 +31,6 @@ pub fn guard(context: XdpContext) -> u32 {
     if guard::passes(&context) { xdp_action::XDP_PASS } else { xdp_action::XDP_DROP }
 }
 
-/// The baseline of `cargo xtask bench kernel`: the cost of a frame without any work.
-#[xdp]
-pub fn empty(_: XdpContext) -> u32 {
-    xdp_action::XDP_PASS
-}
-
 /// The verifier proves that no panic is reachable; it refuses endless loops.
 #[cfg(not(test))]
 #[panic_handler]

@@ -215,7 +215,7 @@ impl Table {
     }
 
     /// The entries of the kernel's trie: binding number, block, connector and range. No block
-    /// occurs twice on one binding.
+    /// occurs twice on one binding. At most [`TABLE_BLOCKS`] entries.
     pub fn blocks(&self) -> impl Iterator<Item = (u32, Block, ConnectorId, RangeId)> {
         (0_u32..).zip(&self.layout.claims).flat_map(move |(number, claims)| {
             claims
@@ -223,11 +223,6 @@ impl Table {
                 .iter()
                 .map(move |&(block, at)| (number, block, self.id(at.connector), at.range))
         })
-    }
-
-    /// How many entries [`Table::blocks`] has; at most [`TABLE_BLOCKS`].
-    pub fn block_count(&self) -> usize {
-        self.layout.claims.iter().map(|claims| claims.blocks.len()).sum()
     }
 
     /// The match of a client that connects to `local`, or for which a proxy connects.

@@ -22,7 +22,8 @@ mod publisher;
 mod self_test;
 mod state;
 mod tags;
-mod test_run;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod verifier;
 
 use std::io;
@@ -43,7 +44,6 @@ pub use permission::NotPermitted;
 pub use publisher::{Publication, Publisher};
 pub use self_test::SelfTest;
 pub use tags::TagReader;
-pub use test_run::{TestProgram, TestResult};
 
 use guard::Guards;
 use pins::Pins;
@@ -55,7 +55,6 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ke
 /// The programs, by the names of their functions in relay-ebpf.
 const TAGGER: &str = "tagger";
 const GUARD: &str = "guard";
-const EMPTY: &str = "empty";
 
 /// Was the kernel half embedded when this binary was built?
 pub const fn is_built_in() -> bool {
@@ -344,20 +343,6 @@ impl Programs {
     pub fn change_owner_of_pins(&self, user: u32) -> io::Result<()> {
         self.pins.as_ref().map_or(Ok(()), |pins| pins.give_to(user))
     }
-
-    /// Runs a program on a frame with the kernel's test-run facility, against the live maps.
-    ///
-    /// # Errors
-    ///
-    /// The kernel refuses frames shorter than an Ethernet header.
-    pub fn test_run(
-        &mut self,
-        which: TestProgram,
-        frame: &[u8],
-        repeat: u32,
-    ) -> Result<TestResult, KernelError> {
-        test_run::run(&mut self.ebpf, which, frame, repeat)
-    }
 }
 
 /// Attached at the root, to cover listeners of every control group: listeners of another process,
@@ -375,10 +360,7 @@ fn attach_tagger(ebpf: &mut Ebpf, cgroup: &Path) -> Result<(), KernelError> {
 fn load_programs(ebpf: &mut Ebpf) -> Result<(), KernelError> {
     let failed = |name| move |error: ProgramError| KernelError::program(name, &error);
     program::<SockOps>(ebpf, TAGGER)?.load().map_err(failed(TAGGER))?;
-    for name in [GUARD, EMPTY] {
-        program::<Xdp>(ebpf, name)?.load().map_err(failed(name))?;
-    }
-    Ok(())
+    program::<Xdp>(ebpf, GUARD)?.load().map_err(failed(GUARD))
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {

@@ -5,7 +5,6 @@
 //! in the complete old generation. If a generation cannot be inserted completely, its entries are
 //! removed again, and nothing changes.
 
-use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use crate::limits::GENERATION_GRACE;
@@ -15,7 +14,6 @@ use aya::Ebpf;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{HashMap, MapData};
 use relay_common::address::Address;
-use relay_common::classify::{ConnectionClass, Tables, classify};
 use relay_common::tables::{
     BindingEntry, BindingKey, ConnectorEntry, ConnectorKey, RangeEntry, RangeKey, StateEntry,
 };
@@ -43,8 +41,8 @@ pub struct Publication {
 
 /// The owner of the maps of generations.
 pub struct Publisher {
-    bindings: HashMap<MapData, BindingKey, BindingEntry>,
-    ranges: LpmTrie<MapData, RangeKey, RangeEntry>,
+    pub(crate) bindings: HashMap<MapData, BindingKey, BindingEntry>,
+    pub(crate) ranges: LpmTrie<MapData, RangeKey, RangeEntry>,
     connectors: HashMap<MapData, ConnectorKey, ConnectorEntry>,
     state: StateWord,
     in_force: Option<Entries>,
@@ -123,13 +121,6 @@ impl Publisher {
         self.state.read()
     }
 
-    /// Looks up the kernel's tables as the programs do. For tests and inspection; a session reads
-    /// its tag.
-    pub fn classify(&self, local: SocketAddr, remote: IpAddr) -> ConnectionClass {
-        let generation = self.state.generation();
-        classify(self, generation, local.ip().into(), local.port(), remote.into())
-    }
-
     fn insert(&mut self, new: &Publication, done: &mut Entries) -> Result<(), KernelError> {
         let generation = new.generation;
         done.ranges.reserve_exact(new.blocks.len());
@@ -173,15 +164,5 @@ impl Publisher {
         for key in &entries.connectors {
             let _ = self.connectors.remove(key);
         }
-    }
-}
-
-impl Tables for Publisher {
-    fn binding(&self, key: &BindingKey) -> Option<BindingEntry> {
-        self.bindings.get(key, 0).ok()
-    }
-
-    fn range(&self, key: &RangeKey) -> Option<RangeEntry> {
-        self.ranges.get(&Key::new(RangeKey::ALL_BITS, *key), 0).ok()
     }
 }

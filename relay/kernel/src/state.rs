@@ -61,11 +61,6 @@ impl StateWord {
         self.word().store(state.generation, Ordering::Release);
     }
 
-    /// The generation in force.
-    pub(super) fn generation(&self) -> u32 {
-        self.word().load(Ordering::Acquire)
-    }
-
     /// The whole value.
     pub(super) fn read(&self) -> StateEntry {
         // SAFETY: the mapping contains a State, and only this process writes it.
@@ -173,6 +168,7 @@ mod tests {
         let mut memory = StateEntry { generation: 1, ..StateEntry::default() };
         let word = over(&mut memory);
         word.describe(&StateEntry { generation: 2, bindings: 3, ..StateEntry::default() });
-        assert_eq!((word.generation(), word.read().bindings), (1, 3));
+        let state = word.read();
+        assert_eq!((state.generation, state.bindings), (1, 3));
     }
 }

@@ -15,7 +15,9 @@ use fastrand::Rng;
 use relay_connector::range::Block;
 use relay_connector::{Binding, ConnectorId, RangeId};
 use relay_kernel::limits::GENERATION_GRACE;
-use relay_kernel::{KernelHalf, Publication, TestProgram};
+use relay_kernel::testing::TestResult;
+use relay_kernel::{KernelHalf, Publication};
+use relay_kernel_tests::baseline::EmptyProgram;
 use relay_kernel_tests::frames::{ACK, SYN, tcp};
 use relay_kernel_tests::setup;
 
@@ -31,7 +33,9 @@ fn main() {
     let mut rng = Rng::with_seed(1);
     let mut rows = Vec::new();
     let ack = tcp(Ipv4Addr::new(192, 0, 2, 1).into(), local, ACK);
-    rows.push(row(&mut kernel, "empty program", TestProgram::Empty, std::slice::from_ref(&ack)));
+    let empty = EmptyProgram::load().expect("the kernel accepts two instructions");
+    let mut run_empty = |frame: &[u8], repeat| empty.run(frame, repeat).expect("a test run");
+    rows.push(row("empty program", &mut run_empty, std::slice::from_ref(&ack)));
     for (generation, size) in (2..).zip(SIZES) {
         let (publication, sources) = random(&mut rng, generation, size);
         let started = Instant::now();
@@ -39,22 +43,17 @@ fn main() {
         let published = started.elapsed();
         println!("{size:>9} ranges published in {:>8.1} ms", published.as_secs_f64() * 1e3);
         if generation == 2 {
-            rows.push(row(
-                &mut kernel,
-                "not a SYN",
-                TestProgram::Guard,
-                std::slice::from_ref(&ack),
-            ));
+            rows.push(guard_row(&mut kernel, "not a SYN", std::slice::from_ref(&ack)));
             let other = tcp(
                 Ipv4Addr::new(192, 0, 2, 1).into(),
                 "198.51.100.1:80".parse().expect("a constant"),
                 SYN,
             );
-            rows.push(row(&mut kernel, "SYN to another port", TestProgram::Guard, &[other]));
+            rows.push(guard_row(&mut kernel, "SYN to another port", &[other]));
         }
         let syns: Vec<_> = sources.iter().map(|source| tcp(*source, local, SYN)).collect();
         let name = format!("SYN, {size} ranges");
-        rows.push(row(&mut kernel, &name, TestProgram::Guard, &syns));
+        rows.push(guard_row(&mut kernel, &name, &syns));
         std::thread::sleep(GENERATION_GRACE);
         kernel.publisher.sweep(Instant::now());
     }
@@ -83,11 +82,18 @@ struct Row {
     many: f64,
 }
 
-fn row(kernel: &mut KernelHalf, name: &str, program: TestProgram, frames: &[Vec<u8>]) -> Row {
+fn guard_row(kernel: &mut KernelHalf, name: &str, frames: &[Vec<u8>]) -> Row {
+    let mut run =
+        |frame: &[u8], repeat| kernel.programs.run_guard(frame, repeat).expect("a test run");
+    row(name, &mut run, frames)
+}
+
+/// `program` runs a program on a frame as often as its second argument says.
+fn row(name: &str, program: &mut dyn FnMut(&[u8], u32) -> TestResult, frames: &[Vec<u8>]) -> Row {
     let mut run = |frame: &[u8], repeat| {
-        let judged = kernel.programs.test_run(program, frame, repeat).expect("a test run");
-        assert!(judged.passed, "{name}");
-        judged.duration
+        let result = program(frame, repeat);
+        assert!(result.passed, "{name}");
+        result.duration
     };
     let nanoseconds = |duration: Duration| duration.as_nanos() as f64;
     // The facility returns whole nanoseconds for one run, as an average.

@@ -10,7 +10,7 @@ use relay_common::tables::RangeEntry;
 
 use crate::can_load;
 use relay_connector::{ConnectorId, RangeId, TableMatch};
-use relay_kernel::{KernelHalf, TestProgram};
+use relay_kernel::KernelHalf;
 use relay_kernel_tests::frames::{SYN, tcp};
 use relay_kernel_tests::nested::{Expected, Nested};
 use relay_kernel_tests::setup::{load, publish};
@@ -105,7 +105,7 @@ fn assert_counted(
         _ => kernel.counters.reasons().unwrap().guard_no_connector,
     };
     let before = count(kernel);
-    let judged = kernel.programs.test_run(TestProgram::Guard, &tcp(remote, local, SYN), 1).unwrap();
+    let judged = kernel.programs.run_guard(&tcp(remote, local, SYN), 1).unwrap();
     assert!(judged.passed, "guard: {case}");
     assert_eq!(count(kernel), before + 1, "guard: {case}");
 }

@@ -8,7 +8,7 @@ use relay_common::tables::{ConnectorCounters, ReasonCounters};
 
 use crate::can_load;
 use relay_connector::ConnectorId;
-use relay_kernel::{KernelHalf, TestProgram};
+use relay_kernel::KernelHalf;
 use relay_kernel_tests::frames::{ACK, SYN, tcp, tcp_behind};
 use relay_kernel_tests::setup::{load, publish};
 
@@ -56,7 +56,7 @@ fn ip(text: &str) -> IpAddr {
 }
 
 fn passes(kernel: &mut KernelHalf, frame: &[u8]) -> bool {
-    kernel.programs.test_run(TestProgram::Guard, frame, 1).unwrap().passed
+    kernel.programs.run_guard(frame, 1).unwrap().passed
 }
 
 #[test]
