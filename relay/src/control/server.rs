@@ -169,7 +169,7 @@ async fn converse<C: ControlHandler>(
         tracing::warn!(%user, "the control socket refuses a user; its file has another mode");
         let why = "only root and the daemon's user may use the control socket";
         return say(
-            &ControlAnswer::Error(format!("{why}; this process runs as {user}")),
+            &ControlAnswer::Error(format!("{why}; this command runs as {user}")),
             &mut writer,
         )
         .await;
@@ -271,7 +271,10 @@ mod tests {
         let _ = server.await;
         assert!(!path.exists());
         assert!(
-            ask(&path, &ControlRequest::Status).unwrap_err().to_string().contains("is it running")
+            ask(&path, &ControlRequest::Status)
+                .unwrap_err()
+                .to_string()
+                .contains("is the daemon running")
         );
     }
 
@@ -313,7 +316,7 @@ mod tests {
             answered.send(ask(&path, &ControlRequest::Status).unwrap_err().to_string()).unwrap();
         });
         let answer = answer.await.unwrap();
-        assert!(answer.contains("only root and the daemon's user may ask"), "{answer}");
+        assert!(answer.contains("only root and the daemon's user may use"), "{answer}");
         server.abort();
     }
 }

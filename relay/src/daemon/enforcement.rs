@@ -174,7 +174,7 @@ refuse = true
         let mixed = [interface("eth0", native.clone()), interface("eth1", GuardState::Absent)];
         let list = not_enforced(&mixed, config.connectors().iter());
         assert_eq!(list.len(), 1);
-        assert!(list[0].ends_with("eth1"), "{list:?}");
+        assert!(list[0].contains("eth1"), "{list:?}");
         let whole = [interface("eth0", native)];
         assert!(not_enforced(&whole, config.connectors().iter()).is_empty());
     }
