@@ -4,7 +4,7 @@
 //! none of them gives it a right because it passed.
 
 use aya_ebpf::programs::XdpContext;
-use relay_common::guard::{DropReason, PassReason, GuardDecision, decide};
+use relay_common::guard::{DropReason, GuardDecision, PassReason, decide};
 use relay_common::packet::NotSegment;
 
 use crate::maps::{Maps, count, count_connector, state};

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use relay_connector::ConnectorIds;
 use relay_kernel::classifier::Classifier;
-use relay_policy::pressure::{self, PressureLevel};
+use relay_policy::pressure::PressureLevel;
 use relay_queue::Queue;
 use relay_queue::schedule::Schedule;
 use relay_queue::store::Store;
@@ -172,7 +172,7 @@ impl Host {
 
     /// The measurement for a queue's disk that is this full.
     fn press(&self, level: PressureLevel) {
-        let thresholds = pressure::BackPressureSettings::default().disk_use;
+        let thresholds = relay_policy::BackPressureSettings::default().disk_use;
         let disk = match level {
             PressureLevel::Normal => thresholds.medium_to_low,
             PressureLevel::Medium => thresholds.high_to_medium,

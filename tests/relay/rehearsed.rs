@@ -47,7 +47,7 @@ fn check_refuses_what_run_refuses_on_this_host() {
     both_refuse(&edge, &text.replace("[log]", &inside), "its own files");
 
     let socket = format!("{}/control.sock", edge.folder().display());
-    both_refuse(&edge, &text.replace(&socket, &file.display().to_string()), "no socket");
+    both_refuse(&edge, &text.replace(&socket, &file.display().to_string()), "another kind");
 
     // Directories that other programs use.
     let shared = edge.folder().join("shared");

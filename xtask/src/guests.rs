@@ -28,19 +28,6 @@ use crate::build_daemon::KERNEL_OBJECT;
 use crate::workspace::Workspace;
 use crate::{ebpf, process, setup};
 
-/// Programs that the guests need in addition to root, and the packages that have them.
-pub const PROGRAMS: &[(&str, &str)] = &[
-    ("busybox", "busybox-static"),
-    ("cpio", "cpio"),
-    ("mmdebstrap", "mmdebstrap"),
-    ("nsenter", "util-linux"),
-    ("qemu-system-x86_64", "qemu-system-x86"),
-    ("setpriv", "util-linux"),
-    ("systemd-nspawn", "systemd-container"),
-    ("xz", "xz-utils"),
-    ("zstd", "zstd"),
-];
-
 #[derive(Args)]
 pub struct Arguments {
     /// Boot every kernel that Debian's suites offer, in addition to those of `cargo xtask test`.
@@ -130,7 +117,7 @@ pub fn obstacles() -> Vec<String> {
             obstacles.push(format!("{program} was not found; the kernels are Debian packages"));
         }
     }
-    for (program, package) in PROGRAMS {
+    for (program, package) in setup::GUEST_PROGRAMS {
         if process::find_program(program).is_none() {
             obstacles.push(format!("{program} was not found; install the package {package}"));
         }

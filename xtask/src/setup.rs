@@ -18,8 +18,21 @@ use std::process::Command;
 use anyhow::Result;
 
 pub use self::toolchain::{TARGET, Toolchain, sysroot};
+use crate::process;
 use crate::workspace::Workspace;
-use crate::{guests, process};
+
+/// Programs that the guests need in addition to root, and the packages that have them.
+pub const GUEST_PROGRAMS: &[(&str, &str)] = &[
+    ("busybox", "busybox-static"),
+    ("cpio", "cpio"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("nsenter", "util-linux"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("setpriv", "util-linux"),
+    ("systemd-nspawn", "systemd-container"),
+    ("xz", "xz-utils"),
+    ("zstd", "zstd"),
+];
 
 /// The tools of the machine after setup.
 pub struct Machine {
@@ -108,7 +121,7 @@ fn install_packages(missing: &mut Vec<String>) {
         [("IO::Socket::INET6", "libio-socket-inet6-perl"), ("Net::SSLeay", "libnet-ssleay-perl")];
     let programs = PROGRAMS
         .iter()
-        .chain(guests::PROGRAMS)
+        .chain(GUEST_PROGRAMS)
         .filter(|(name, _)| process::find_program(name).is_none());
     let modules = PERL_MODULES.iter().filter(|(name, _)| !has_perl_module(name));
     let mut wanted: Vec<debian::Choice> =

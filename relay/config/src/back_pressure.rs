@@ -5,7 +5,8 @@ use std::ops::RangeInclusive;
 use crate::document::{Section, Wrong};
 use crate::limits::LEAST_MESSAGE_MEMORY;
 use crate::value::{number, size};
-use relay_policy::pressure::{BackPressureSettings, Resource, Thresholds};
+use relay_policy::BackPressureSettings;
+use relay_policy::pressure::{Resource, Thresholds};
 use relay_queue::limits::BACKLOG_COUNTED;
 
 /// Reads the table; missing keys have the defaults of [`crate::limits`].

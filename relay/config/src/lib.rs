@@ -76,7 +76,7 @@ pub struct Config {
     /// The users of [`Authentication::users_file`], if the file was read.
     pub users: Arc<Users>,
     /// `[back_pressure]`: when this host accepts less mail, and none.
-    pub back_pressure: relay_policy::pressure::BackPressureSettings,
+    pub back_pressure: relay_policy::BackPressureSettings,
     /// `[[route]]`, and `[delivery]` for all other mail.
     pub routes: Routes,
     /// `[mx]`.

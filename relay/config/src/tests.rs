@@ -306,7 +306,7 @@ fn back_pressure_has_defaults_for_missing_keys() {
         back_pressure.disk_use,
         Thresholds { low_to_medium: 10, medium_to_high: 20, high_to_medium: 15, medium_to_low: 5 }
     );
-    let default = relay_policy::pressure::BackPressureSettings::default();
+    let default = relay_policy::BackPressureSettings::default();
     assert_eq!(back_pressure.queue_length, Thresholds { medium_to_low: 0, ..default.queue_length });
     assert_eq!(back_pressure.memory_use, default.memory_use);
     assert_eq!(back_pressure.message_memory, 1024 * 1024);

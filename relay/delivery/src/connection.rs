@@ -94,7 +94,7 @@ impl HopConnection {
         self.state == State::Ready
     }
 
-    /// The extensions of the server, once the connection is [`Connection::ready`].
+    /// The extensions of the server, once the connection is [`HopConnection::ready`].
     pub(super) fn capabilities(&self) -> Capabilities {
         self.session.capabilities()
     }
@@ -135,7 +135,7 @@ impl HopConnection {
     }
 
     /// Sends one message; returns one outcome for each recipient. Call it only when
-    /// [`Connection::ready`]. Recipients without an outcome stay pending.
+    /// [`HopConnection::ready`]. Recipients without an outcome stay pending.
     pub(super) async fn deliver(
         &mut self,
         transaction: Transaction,
@@ -164,7 +164,7 @@ impl HopConnection {
     }
 
     /// Asks whether the server would accept mail for this recipient. `None` if the connection was
-    /// not [`Connection::ready`].
+    /// not [`HopConnection::ready`].
     pub async fn verify_recipient(&mut self, recipient: ForwardPath) -> Option<Outcome> {
         self.state = State::Busy;
         self.session.ask(recipient, Instant::now());

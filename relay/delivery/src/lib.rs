@@ -55,8 +55,8 @@ use tokio::time::sleep;
 use tracing::error;
 
 pub use crate::connection::HopConnection;
+pub use crate::ourselves::ExchangerRules;
 pub use crate::ourselves::own_binding;
-pub use crate::reach::ExchangerRules;
 pub use crate::route::{Destination, NextHop, Route, Routes, SmartHosts};
 pub use crate::security::{
     ClientHandshakes, NextHopAuth, NextHopAuthoritiesError, Security, TlsMode,

@@ -7,9 +7,22 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-use crate::reach::ExchangerRules;
 use relay_mail::path::MailHost;
 use relay_mail::smart_host::SmartHost;
+
+/// The rules for servers that DNS names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExchangerRules {
+    /// The port of mail exchangers; 25 except in a laboratory.
+    pub port: u16,
+    /// Allow private, loopback and other addresses that DNS records of strangers must not select;
+    /// in a laboratory only.
+    pub allow_private_addresses: bool,
+    /// The names of this host, in A-labels.
+    pub our_names: Vec<String>,
+    /// Where this host listens.
+    pub our_bindings: Vec<SocketAddr>,
+}
 
 /// The binding of this host to which mail for this smart host would return, if there is one.
 pub fn own_binding(server: &SmartHost, rules: &ExchangerRules) -> Option<SocketAddr> {

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::DeliverySettings;
-use crate::ourselves::is_ours;
+use crate::ourselves::{ExchangerRules, is_ours};
 use crate::remotes::Key;
 use crate::route::Destination;
 use relay_dns::limits::LOOKUP_TIMEOUT;
@@ -40,20 +40,6 @@ pub(super) enum Unreachable {
     Permanent(Cause),
     /// This address has as many of our connections as allowed.
     AddressBusy(Key),
-}
-
-/// The rules for servers that DNS names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExchangerRules {
-    /// The port of mail exchangers; 25 except in a laboratory.
-    pub port: u16,
-    /// Allow private, loopback and other addresses that DNS records of strangers must not select;
-    /// in a laboratory only.
-    pub allow_private_addresses: bool,
-    /// The names of this host, in A-labels.
-    pub our_names: Vec<String>,
-    /// Where this host listens.
-    pub our_bindings: Vec<SocketAddr>,
 }
 
 /// The servers of a destination, in order.

@@ -14,6 +14,7 @@ pub mod antispam;
 mod auth_as;
 mod authentication;
 mod back_pressure;
+mod back_pressure_settings;
 mod connect;
 mod existence;
 mod extensions;
@@ -52,6 +53,7 @@ pub use authentication::{auth, logon, logon_refused, mechanisms, password, submi
 pub use back_pressure::{
     connect_under_pressure, mail_under_pressure, message_beyond_memory, rcpt_over_memory_share,
 };
+pub use back_pressure_settings::BackPressureSettings;
 pub use connect::{connect, start_tls};
 pub use extensions::{not_offered, unknown_bdat};
 pub use hello::{ehlo, helo};

@@ -5,10 +5,7 @@
 
 use std::fmt;
 
-use relay_mail::limits::MESSAGE_MEMORY;
 use serde::{Deserialize, Serialize};
-
-use crate::limits;
 
 /// How short a resource is, in the order of need.
 #[derive(
@@ -52,21 +49,6 @@ pub struct Thresholds {
     pub medium_to_low: u64,
 }
 
-/// `[back_pressure]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BackPressureSettings {
-    /// `disk_use`, in percent.
-    pub disk_use: Thresholds,
-    /// `queue_length`, in messages.
-    pub queue_length: Thresholds,
-    /// `memory_use`, in percent.
-    pub memory_use: Thresholds,
-    /// `message_memory_use`, in percent of `message_memory`.
-    pub message_memory_use: Thresholds,
-    /// `message_memory`: octets that messages being received may use, in all sessions together.
-    pub message_memory: u64,
-}
-
 /// The current level, and its cause: the first resource of [`Resource::ALL`] at that level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pressure {
@@ -97,25 +79,6 @@ impl Resource {
             Self::QueueLength => "messages",
             Self::DiskUse | Self::MemoryUse | Self::MessageMemoryUse => "%",
         }
-    }
-}
-
-impl Default for BackPressureSettings {
-    fn default() -> Self {
-        Self {
-            disk_use: limits::BACK_PRESSURE_DISK_USE,
-            queue_length: limits::BACK_PRESSURE_QUEUE_LENGTH,
-            memory_use: limits::BACK_PRESSURE_MEMORY_USE,
-            message_memory_use: limits::BACK_PRESSURE_MESSAGE_MEMORY_USE,
-            message_memory: MESSAGE_MEMORY,
-        }
-    }
-}
-
-impl BackPressureSettings {
-    /// The thresholds of each resource, in the order of [`Resource::ALL`].
-    pub fn thresholds(&self) -> [Thresholds; Resource::ALL.len()] {
-        [self.disk_use, self.queue_length, self.memory_use, self.message_memory_use]
     }
 }
 

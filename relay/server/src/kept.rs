@@ -11,7 +11,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::sync::OnceLock;
 
-use crate::listener::{ListenError, addresses, is_free};
+use crate::listen_address::{ListenError, addresses, is_free};
 use parking_lot::Mutex;
 use relay_connector::Binding;
 use sd_notify::NotifyState;

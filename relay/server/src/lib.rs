@@ -17,6 +17,7 @@ mod driver;
 mod inquiries;
 pub mod kept;
 pub mod limits;
+mod listen_address;
 mod listener;
 mod logons;
 mod new_connection;
@@ -56,7 +57,7 @@ use parking_lot::Mutex;
 use relay_antispam::Checks;
 use relay_connector::{ConnectorId, Limits, Range, TableMatch};
 use relay_kernel::classifier::{Classifier, ConnectorChoice};
-use relay_policy::pressure::BackPressureSettings;
+use relay_policy::BackPressureSettings;
 use relay_policy::{Inquiry, InquiryAnswer, Rules};
 use relay_queue::Queue;
 use relay_session::Conditions;
@@ -68,7 +69,7 @@ use tokio::sync::{Semaphore, watch};
 use relay_explanation::HostState;
 
 pub use self::admission::LimitUse;
-pub use self::listener::{ListenError, addresses, is_free};
+pub use self::listen_address::{ListenError, addresses, is_free};
 
 /// The receiving half of the daemon.
 pub struct Server {

@@ -6,40 +6,15 @@ use std::net::{Shutdown, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use crate::limits::{ACCEPT_PAUSE, LISTEN_BACKLOG, LONGEST_ACCEPT_PAUSE, SEND_BUFFER_OCTETS};
+use crate::listen_address::{ListenError, overlap, socket_for};
 use crate::new_connection::NewConnection;
 use crate::{Shared, Stop, kept};
-use relay_connector::Binding;
 use relay_host::back_off::BackOff;
 use relay_host::vital;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-
-/// A binding that cannot be listened on.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}")]
-pub struct ListenError {
-    /// The address and port.
-    pub address: SocketAddr,
-    /// What the system said.
-    pub source: io::Error,
-}
-
-/// The addresses to listen on. A wildcard covers every other binding of its family and port: the
-/// system would not bind both, and a connection knows its local address.
-pub fn addresses(bindings: &[Binding]) -> Vec<SocketAddr> {
-    let covered =
-        |binding: &Binding| !binding.is_wildcard() && bindings.contains(&binding.wildcard());
-    bindings.iter().filter(|binding| !covered(binding)).map(|binding| binding.address()).collect()
-}
-
-/// Do a wildcard and an address overlap? The system does not bind both.
-fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
-    one.is_ipv4() == other.is_ipv4()
-        && one.port() == other.port()
-        && (one.ip().is_unspecified() || other.ip().is_unspecified())
-}
 
 /// A listening socket, and the task that accepts on it.
 pub(super) struct Listening {
@@ -83,35 +58,6 @@ pub(super) fn resume(
         Ok(listener) => Ok((address, listener)),
         Err(source) => Err(ListenError { address, source }),
     }
-}
-
-/// A socket that may be bound to `address`.
-fn socket_for(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        // A binding has one family; 0.0.0.0 is a binding of its own.
-        socket.set_only_v6(true)?;
-    }
-    // An address may appear later than the daemon: from DHCP, or with its interface or virtual
-    // address.
-    if address.is_ipv6() {
-        socket.set_freebind_v6(true)?;
-    } else {
-        socket.set_freebind_v4(true)?;
-    }
-    // A restarted daemon must not wait for old connections.
-    socket.set_reuse_address(true)?;
-    Ok(socket)
-}
-
-/// Could a daemon listen on `address` now? Clients do not notice the test.
-///
-/// # Errors
-///
-/// The system's reason: usually another program listens there.
-pub fn is_free(address: SocketAddr) -> Result<(), ListenError> {
-    let bound = socket_for(address).and_then(|socket| socket.bind(&address.into()));
-    bound.map_err(|source| ListenError { address, source })
 }
 
 /// Begins to listen on `address`. Overlapping listeners end soon; until then both are bound, so

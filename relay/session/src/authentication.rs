@@ -6,19 +6,13 @@
 use relay_smtp::command::Verb;
 use std::sync::Arc;
 
-use crate::state::{Effect, Hello, Ready, SessionState};
+use crate::hello::Hello;
+use crate::state::{Authenticating, Effect, Ready, SessionState};
 use crate::{Context, Session};
 use relay_mail::reply;
 use relay_policy::{self, DecisionOrInquiry, PasswordFinding};
 use relay_smtp::command::{AuthCommand, Command, CommandError, Response, SaslMessage};
 use relay_smtp::sasl::{ClaimedIdentity, Mechanism, SaslExchange, SaslStep};
-
-/// After AUTH, before its end: every line is a message of the exchange.
-#[derive(Debug)]
-pub(super) struct Authenticating {
-    pub(super) hello: Hello,
-    exchange: SaslExchange,
-}
 
 impl Session {
     /// A line while an exchange is under way.

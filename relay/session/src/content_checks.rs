@@ -4,22 +4,16 @@
 //! The findings of the checks precede the message, so they are written last: the queue puts them in
 //! front. [`relay_policy::antispam`] decides about a finding.
 
+use crate::hello::Hello;
 use crate::inquiry::Waiting;
-use crate::state::{Hello, SessionState, WaitingForStore};
+use crate::reception::WaitingForStore;
+use crate::state::{Screening, SessionState};
 use crate::{Action, Context, Session};
 use bytes::Bytes;
 use relay_message::finding::{Client, MessageFinding, MessageFound};
 use relay_message::{authentication_results, spam};
 use relay_policy::antispam::screen_message;
 use relay_policy::{Decision, DecisionOrInquiry};
-
-/// The message is in the queue, and another server is asked about it.
-#[derive(Debug)]
-pub(super) struct Screening {
-    waiting: WaitingForStore,
-    /// The decision of everything else.
-    allowed: Decision,
-}
 
 impl Context {
     /// The client as the checks see it.

@@ -29,6 +29,7 @@ mod content_checks;
 mod decisions;
 mod encryption;
 mod end_of_data;
+mod hello;
 mod inquiry;
 pub mod limits;
 mod memory_use;

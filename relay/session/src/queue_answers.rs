@@ -5,7 +5,8 @@
 use relay_smtp::command::Verb;
 use std::time::Instant;
 
-use crate::state::{MessageInput, SessionState};
+use crate::reception::MessageInput;
+use crate::state::SessionState;
 use crate::{MessageBegun, Session};
 use relay_mail::reply;
 use relay_mail::store_error::{BeginError, StoreError};

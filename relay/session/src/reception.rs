@@ -8,10 +8,10 @@
 mod framing;
 mod header_section;
 
+use crate::hello::Hello;
 use crate::limits::MESSAGE_CHECK_OCTETS;
 use crate::message_parts::MessageWriter;
 use crate::reception::framing::{BodyReader, Framed};
-use crate::state::{Hello, MessageInput, WaitingForStore};
 use crate::{Action, Context, MessageBegun};
 use bytes::{Bytes, BytesMut};
 use relay_mail::queue_id::QueueId;
@@ -20,6 +20,22 @@ use relay_message::header::{Collected, HeaderCollector};
 use relay_message::identity::Identity;
 use relay_policy::{self, Decision, MessageFacts};
 use relay_smtp::command::Chunk;
+
+/// How the client sends the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MessageInput {
+    /// In chunks, of which this is the first. If `binary`, the body may have any octets.
+    Chunks { first: Chunk, binary: bool },
+    /// As the argument of DATA.
+    Data,
+}
+
+/// The message is with the queue.
+#[derive(Debug)]
+pub(super) struct WaitingForStore {
+    pub(super) hello: Hello,
+    pub(super) id: QueueId,
+}
 
 /// A message on its way in.
 #[derive(Debug)]

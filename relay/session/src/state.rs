@@ -10,9 +10,8 @@ mod recipients;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::authentication::Authenticating;
-use crate::content_checks::Screening;
-use crate::reception::Reception;
+use crate::hello::{Hello, HelloKind};
+use crate::reception::{MessageInput, Reception, WaitingForStore};
 use crate::state::recipients::EnvelopeRecipients;
 use crate::{Conditions, Context};
 use relay_connector::Connection;
@@ -20,14 +19,14 @@ use relay_mail::dsn::Addressee;
 use relay_mail::envelope::Envelope;
 use relay_mail::heap::HeapOctets;
 use relay_mail::hello::HelloName;
-use relay_mail::queue_id::QueueId;
 use relay_mail::reply::{self, Reply};
 use relay_message::finding::SenderFinding;
 use relay_policy::{self, Decision, DecisionOrInquiry, Inquiry};
 use relay_smtp::command::{Command, Mail, XClient};
+use relay_smtp::sasl::SaslExchange;
 use relay_users::User;
 
-pub(super) use crate::state::message::{MessageInput, Skipping};
+pub(super) use crate::state::message::Skipping;
 
 /// The state of the dialogue.
 #[derive(Debug)]
@@ -66,18 +65,19 @@ pub(super) enum SessionState {
 #[derive(Debug)]
 pub(super) struct ConnectedState;
 
-/// How the client introduced itself.
-#[derive(Clone, Debug)]
-pub(super) struct Hello {
-    pub(super) name: HelloName,
-    pub(super) kind: HelloKind,
+/// After AUTH, before its end: every line is a message of the exchange.
+#[derive(Debug)]
+pub(super) struct Authenticating {
+    pub(super) hello: Hello,
+    pub(super) exchange: SaslExchange,
 }
 
-/// Which of the two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum HelloKind {
-    Ehlo,
-    Helo,
+/// The message is in the queue, and another server is asked about it.
+#[derive(Debug)]
+pub(super) struct Screening {
+    pub(super) waiting: WaitingForStore,
+    /// The decision of everything else.
+    pub(super) allowed: Decision,
 }
 
 #[derive(Debug)]
@@ -109,13 +109,6 @@ pub(super) struct WaitingForQueue {
     hello: Hello,
     smtputf8: bool,
     pub(super) input: MessageInput,
-}
-
-/// The message is with the queue.
-#[derive(Debug)]
-pub(super) struct WaitingForStore {
-    pub(super) hello: Hello,
-    pub(super) id: QueueId,
 }
 
 /// The effect of a command besides the change of state.

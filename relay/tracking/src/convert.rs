@@ -2,11 +2,51 @@
 
 use std::borrow::Cow;
 
-use crate::event::{Receipt, RefusalEvent};
+use crate::event::{Happening, Receipt, RefusalEvent, TrackingEvent};
 use crate::limits::TRACKED_ALONE;
-use crate::line::{DecisionLine, ReceiveLine, RefusedLine};
+use crate::line::{DecisionLine, ReceiveLine, RefusedLine, TrackingLine, What, moment};
+use crate::outcomes::{expired, tried};
 use relay_policy::Because;
+use relay_queue::event::{AdminAction, QueueEvent};
 use relay_session::{Decided, Decisions, Refused};
+
+impl TrackingLine {
+    /// The lines of an event: one for each outcome of an attempt.
+    pub fn of(event: TrackingEvent) -> Vec<Self> {
+        let TrackingEvent { at, id, what } = event;
+        let of = |what| Self { time: moment(at), id, what };
+        let what = match what {
+            Happening::Queue(QueueEvent::Attempted(attempt)) => {
+                return tried(*attempt).into_iter().map(of).collect();
+            }
+            Happening::Queue(QueueEvent::Expired(recipients)) => {
+                return expired(recipients).into_iter().map(of).collect();
+            }
+            Happening::Received(receipt) => What::Receive(Box::new((*receipt).into())),
+            Happening::Queue(QueueEvent::Reported { report, sender, recipients }) => What::Dsn {
+                report,
+                sender: sender.to_string(),
+                recipients: recipients.iter().map(ToString::to_string).collect(),
+                recipients_left_out: 0,
+            },
+            Happening::Refused(refusal) => {
+                let is_abort = refusal.refused.command.is_none();
+                let line = Box::new(RefusedLine::from(*refusal));
+                if is_abort { What::Abort(line) } else { What::Refuse(line) }
+            }
+            Happening::Queue(QueueEvent::Administered(AdminAction::Hold)) => What::Hold,
+            Happening::Queue(QueueEvent::Administered(AdminAction::Release)) => What::Release,
+            Happening::Queue(QueueEvent::Administered(AdminAction::Remove)) => What::Remove,
+            Happening::Queue(QueueEvent::Administered(AdminAction::Retry)) => What::Retry,
+            Happening::Queue(QueueEvent::Damaged { what, set_aside }) => What::Damaged {
+                because: what,
+                set_aside: set_aside.map(|path| path.display().to_string()),
+            },
+            Happening::Queue(QueueEvent::Ended) => What::End,
+        };
+        vec![of(what)]
+    }
+}
 
 impl From<Receipt> for ReceiveLine {
     fn from(receipt: Receipt) -> Self {

@@ -6,11 +6,9 @@
 use std::borrow::Cow;
 use std::time::SystemTime;
 
-use crate::event::{Happening, TrackingEvent};
-use crate::outcomes::{expired, tried};
 use relay_mail::outcome::AnsweredCommand;
 use relay_mail::queue_id::QueueId;
-use relay_queue::event::{AdminAction, MessageStorage, QueueEvent};
+use relay_queue::event::MessageStorage;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
@@ -330,42 +328,6 @@ pub fn moment(time: SystemTime) -> String {
 }
 
 impl TrackingLine {
-    /// The lines of an event: one for each outcome of an attempt.
-    pub fn of(event: TrackingEvent) -> Vec<Self> {
-        let TrackingEvent { at, id, what } = event;
-        let of = |what| Self { time: moment(at), id, what };
-        let what = match what {
-            Happening::Queue(QueueEvent::Attempted(attempt)) => {
-                return tried(*attempt).into_iter().map(of).collect();
-            }
-            Happening::Queue(QueueEvent::Expired(recipients)) => {
-                return expired(recipients).into_iter().map(of).collect();
-            }
-            Happening::Received(receipt) => What::Receive(Box::new((*receipt).into())),
-            Happening::Queue(QueueEvent::Reported { report, sender, recipients }) => What::Dsn {
-                report,
-                sender: sender.to_string(),
-                recipients: recipients.iter().map(ToString::to_string).collect(),
-                recipients_left_out: 0,
-            },
-            Happening::Refused(refusal) => {
-                let is_abort = refusal.refused.command.is_none();
-                let line = Box::new(RefusedLine::from(*refusal));
-                if is_abort { What::Abort(line) } else { What::Refuse(line) }
-            }
-            Happening::Queue(QueueEvent::Administered(AdminAction::Hold)) => What::Hold,
-            Happening::Queue(QueueEvent::Administered(AdminAction::Release)) => What::Release,
-            Happening::Queue(QueueEvent::Administered(AdminAction::Remove)) => What::Remove,
-            Happening::Queue(QueueEvent::Administered(AdminAction::Retry)) => What::Retry,
-            Happening::Queue(QueueEvent::Damaged { what, set_aside }) => What::Damaged {
-                because: what,
-                set_aside: set_aside.map(|path| path.display().to_string()),
-            },
-            Happening::Queue(QueueEvent::Ended) => What::End,
-        };
-        vec![of(what)]
-    }
-
     /// Is the line about this message? A report is about its original message too.
     pub fn is_about(&self, id: QueueId) -> bool {
         self.id == Some(id) || self.is_origin_of(id)

@@ -18,7 +18,6 @@ use relay_explanation::{ExplainedCommand, Explanation, HostState, Question, expl
 use relay_kernel::classifier::Classifier;
 use relay_mail::reply::QUEUED;
 use relay_policy::Rules;
-use relay_policy::pressure;
 use relay_queue::Queue;
 use relay_queue::schedule::Schedule;
 use relay_queue::store::Store;
@@ -147,7 +146,7 @@ impl Host {
 
     /// The disk of the queue fills up or empties. The meter may or may not have noticed it yet.
     fn press(&self, rng: &mut Rng, runtime: &Runtime) {
-        let thresholds = pressure::BackPressureSettings::default().disk_use;
+        let thresholds = relay_policy::BackPressureSettings::default().disk_use;
         let disk = match rng.u8(..40) {
             0 => thresholds.medium_to_high,
             1 => thresholds.high_to_medium,

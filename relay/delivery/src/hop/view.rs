@@ -208,6 +208,6 @@ mod tests {
         let ago = SystemTime::now().duration_since(UNIX_EPOCH + since).unwrap();
         assert!(ago + Duration::from_secs(1) >= silent, "{ago:?}");
         let reason = status.reason(|time| time.to_string()).unwrap();
-        assert!(reason.contains("does not answer"), "{reason}");
+        assert!(reason.contains("does not reply"), "{reason}");
     }
 }

@@ -11,13 +11,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
-use crate::MessageFile;
 use crate::record::StoredBody;
 use crate::sqlite::Shared;
 use crate::sqlite::claim::ClaimGuard;
-use crate::sqlite::database::{self, BodyRow, EntryRow};
+use crate::sqlite::commit_request::{CommitPurpose, CommitRequest, CommitStep, NewBody};
+use crate::sqlite::database;
 use crate::sqlite::index::Item;
 use crate::sqlite::log_room::LogRoom;
 use crate::sqlite::recovery::{self, Occasion, Opened};
@@ -27,47 +27,9 @@ use crate::store::ClaimAfter;
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
 use rusqlite::{Connection, ErrorCode};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::{error, info, warn};
 
 use crate::limits;
-
-/// Steps that are committed together or not at all.
-pub(super) struct CommitRequest {
-    pub(super) steps: Vec<CommitStep>,
-    pub(super) purpose: CommitPurpose,
-    /// On a message that the steps change and that no delivery has claimed.
-    pub(super) claim: Option<ClaimGuard>,
-    pub(super) done: oneshot::Sender<Result<(), StoreError>>,
-    /// Bounds how many requests wait.
-    pub(super) _permit: OwnedSemaphorePermit,
-}
-
-/// The purpose of a commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CommitPurpose {
-    /// New mail. When space is short, the committer refuses it first.
-    NewMail,
-    /// A change of queued mail, which may free space.
-    Change,
-}
-
-/// One change, and its effect on the index.
-pub(super) enum CommitStep {
-    /// A message is new.
-    Put { entry: EntryRow, due: SystemTime, body: NewBody },
-    /// Its entry has changed.
-    Update { entry: EntryRow, due: SystemTime, claim: ClaimAfter },
-    /// It has left the queue.
-    Remove { id: QueueId },
-}
-
-/// The bytes of a new message.
-pub(super) enum NewBody {
-    Row(BodyRow),
-    /// Already synced.
-    File(MessageFile),
-}
 
 /// Do readers continue during a checkpoint?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -353,35 +315,5 @@ impl Shared {
             }
             _ => StoreError::io(doing, path, std::io::Error::other(failure)),
         }
-    }
-}
-
-impl NewBody {
-    /// The stored form in the record.
-    pub(super) fn stored(&self) -> StoredBody {
-        match self {
-            Self::Row(_) => StoredBody::InDatabase,
-            Self::File(file) => StoredBody::InFile { checksum: file.checksum() },
-        }
-    }
-}
-
-impl CommitRequest {
-    fn octets(&self) -> usize {
-        let octets = |step: &CommitStep| match step {
-            CommitStep::Put { entry, body: NewBody::Row(body), .. } => {
-                entry.record.len() + body.message.len()
-            }
-            CommitStep::Put { entry, .. } | CommitStep::Update { entry, .. } => entry.record.len(),
-            CommitStep::Remove { .. } => 0,
-        };
-        self.steps.iter().map(octets).sum()
-    }
-
-    fn answer(self, result: Result<(), StoreError>) {
-        let Self { claim, done, .. } = self;
-        // Before the reply, because the caller may repeat its request at once.
-        drop(claim);
-        let _ = done.send(result);
     }
 }

@@ -14,7 +14,7 @@ use relay_mail::store_error::StoreError;
 use tokio::sync::Notify;
 
 use super::claim::ClaimGuard;
-use super::committer::{CommitPurpose, CommitStep, NewBody};
+use super::commit_request::{CommitPurpose, CommitStep, NewBody};
 use super::database::{BodyRow, EntryRow};
 use super::{Shared, SqliteStore};
 use crate::limits;

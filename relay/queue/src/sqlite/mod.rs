@@ -19,6 +19,7 @@
 
 mod claim;
 mod clock;
+mod commit_request;
 mod committer;
 mod database;
 mod directory;
@@ -50,7 +51,8 @@ use std::time::{Duration, SystemTime};
 use crate::schedule::Schedule;
 use crate::sqlite::claim::ClaimGuard;
 use crate::sqlite::clock::Clock;
-use crate::sqlite::committer::{CommitPurpose, CommitRequest, CommitStep, Committer};
+use crate::sqlite::commit_request::{CommitPurpose, CommitRequest, CommitStep};
+use crate::sqlite::committer::Committer;
 use crate::sqlite::directory::Directory;
 use crate::sqlite::index::Index;
 use crate::sqlite::readers::Readers;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::sqlite::committer::{CommitRequest, CommitStep, NewBody};
+use crate::sqlite::commit_request::{CommitRequest, CommitStep, NewBody};
 use crate::sqlite::index::Index;
 use crate::sqlite::log_room::LogRoom;
 use crate::sqlite::{Shared, database};

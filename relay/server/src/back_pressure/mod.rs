@@ -19,7 +19,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use relay_mail::store_error::StoreError;
-use relay_policy::pressure::{BackPressureSettings, Pressure, PressureLevel, Resource, Thresholds};
+use relay_policy::BackPressureSettings;
+use relay_policy::pressure::{Pressure, PressureLevel, Resource, Thresholds};
 use serde::{Deserialize, Serialize};
 
 /// The values of one measurement. If a value could not be measured, its level stays.

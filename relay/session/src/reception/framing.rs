@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use relay_smtp::command::Chunk;
 use relay_smtp::data::{ChunkEvent, ChunkReader, DataEvent, DataReader, Violation};
 
-use crate::state::MessageInput;
+use crate::reception::MessageInput;
 
 /// How the octets of the message are separated from commands.
 #[derive(Debug)]

@@ -8,8 +8,8 @@ use relay_message::identity::Identity;
 use relay_message::received::{self, WithKeyword};
 use relay_message::{author, firewall, hops, stamp};
 
+use crate::hello::{Hello, HelloKind};
 use crate::reception::{Reception, Stage};
-use crate::state::{Hello, HelloKind};
 use crate::{Action, Context, MessageBegun};
 
 /// Our Received field for this message.

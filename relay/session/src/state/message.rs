@@ -1,21 +1,12 @@
 //! DATA and BDAT: where may a message begin or continue, and in which form does it arrive?
 
-use crate::reception::Reception;
+use crate::reception::{MessageInput, Reception};
 use crate::state::{Effect, EnvelopeRecipients, MailGiven, Ready, SessionState, WaitingForQueue};
 use crate::{Context, MessageBegun};
 use relay_mail::envelope::{BodyType, Envelope};
 use relay_mail::reply;
 use relay_policy::{self, Decision};
 use relay_smtp::command::{Chunk, Mail};
-
-/// How the client sends the message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum MessageInput {
-    /// In chunks, of which this is the first. If `binary`, the body may have any octets.
-    Chunks { first: Chunk, binary: bool },
-    /// As the argument of DATA.
-    Data,
-}
 
 /// The octets of a refused chunk are read nevertheless (RFC 3030 section 2): otherwise they would
 /// be read as commands. Then the client gets the reply.

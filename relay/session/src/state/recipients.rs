@@ -1,6 +1,6 @@
 //! The recipients of a transaction: each of them once, even if it was given several times.
 
-use crate::state::Hello;
+use crate::hello::Hello;
 use relay_mail::dsn::Addressee;
 use relay_mail::heap::{HeapOctets, allocation};
 use relay_smtp::command::Mail;

@@ -107,9 +107,3 @@ impl ClientSession {
 pub(super) fn unasked(reply: &Reply) -> Cause {
     local(Enhanced(4, 5, 0), format!("the next hop replied {reply} before the command was sent"))
 }
-
-/// Is this the code of a greeting, a help text, QUIT or AUTH (RFC 5321 section 4.2.3, RFC 4954
-/// section 6)? Then it is no reply to a command of a transaction, nor to a message.
-pub(super) const fn is_of_another_command(code: u16) -> bool {
-    matches!(code, 211 | 214 | 220 | 221 | 235)
-}

@@ -8,8 +8,8 @@ use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::reply::{Enhanced, Reply};
 
 use super::Capabilities;
-use super::answered::is_of_another_command;
 use super::body::BodyWriter;
+use super::reply::is_of_another_command;
 use super::transaction::{
     MailRefusal, Transaction, lacks_smtputf8, needs_smtputf8, refuses_connection,
     says_too_many_recipients,

@@ -7,9 +7,10 @@ use relay_mail::outcome::{AnsweredCommand, Cause};
 use relay_mail::protocol::DeliveryProtocol;
 use relay_mail::reply::{Enhanced, Reply};
 
-use super::answered::{is_of_another_command, unasked};
+use super::answered::unasked;
 use super::ending::{local, truncate_text};
 use super::progress::{TransactionProgress, TransactionStep};
+use super::reply::is_of_another_command;
 use super::{ClientEvent, ClientSession, State};
 
 impl ClientSession {

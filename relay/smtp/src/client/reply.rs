@@ -172,6 +172,12 @@ fn parse_enhanced(line: &str) -> Option<(Enhanced, &str)> {
     Some((Enhanced(u8::try_from(class).ok()?, subject, detail), rest))
 }
 
+/// Is this the code of a greeting, a help text, QUIT or AUTH (RFC 5321 section 4.2.3, RFC 4954
+/// section 6)? Then it is no reply to a command of a transaction, nor to a message.
+pub(super) const fn is_of_another_command(code: u16) -> bool {
+    matches!(code, 211 | 214 | 220 | 221 | 235)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::collection::vec;
