@@ -246,6 +246,7 @@ impl SessionEnding {
     pub(super) const fn of_line(error: LineError) -> Self {
         match error {
             LineError::BareLf => Self::LineFeed,
+            LineError::ChunkCommand => Self::ChunkSize,
             LineError::NoCommand(_) => Self::OtherProtocol,
             _ => Self::UselessOctets,
         }
@@ -255,7 +256,7 @@ impl SessionEnding {
 impl Display for SessionEnding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::ChunkSize => "BDAT without a size",
+            Self::ChunkSize => "a malformed BDAT command",
             Self::ConnectionTimeout => "connection timeout",
             Self::Disconnected => "disconnected",
             Self::HeaderTooLarge => "header too large",

@@ -19,6 +19,11 @@ pub enum LineError {
     /// An LF that is not part of CRLF. No line follows.
     #[error("the line ends with LF alone, and not with CRLF")]
     BareLf,
+    /// A BDAT command that cannot be read: how many octets follow it is not known. No line follows.
+    #[error(
+        "a BDAT command holds a forbidden octet or is longer than {COMMAND_LINE_OCTETS} octets"
+    )]
+    ChunkCommand,
     /// The first octet begins no command, so the client uses another protocol. No line follows.
     #[error("{}", describe(*.0))]
     NoCommand(u8),
@@ -74,6 +79,7 @@ impl LineError {
         match self {
             Self::ForbiddenOctet => reply::INVALID_CHARACTER,
             Self::BareLf => reply::BARE_LF,
+            Self::ChunkCommand => reply::INVALID_ARGUMENTS,
             Self::NoCommand(_) => reply::OTHER_PROTOCOL,
             Self::TooLong | Self::Endless { in_exchange: false } => reply::LINE_TOO_LONG,
             Self::ResponseTooLong | Self::Endless { in_exchange: true } => reply::RESPONSE_TOO_LONG,
@@ -82,7 +88,10 @@ impl LineError {
 
     /// Is this the last line? Then the session has nothing more to read.
     pub fn is_last(self) -> bool {
-        matches!(self, Self::BareLf | Self::NoCommand(_) | Self::Endless { .. })
+        matches!(
+            self,
+            Self::BareLf | Self::ChunkCommand | Self::NoCommand(_) | Self::Endless { .. }
+        )
     }
 }
 
@@ -109,8 +118,11 @@ impl LineReader {
             Some(error) => error == LineError::ResponseTooLong,
             None => in_exchange || begins_exchange(input),
         };
+        // Once a part of the line was dropped, `too_long` remembers how it began.
+        let is_chunk = !in_exchange && !is_begun && begins_chunk(input);
         let (most, too_long) = match in_exchange {
             true => (AUTH_LINE_OCTETS, LineError::ResponseTooLong),
+            false if is_chunk => (COMMAND_LINE_OCTETS, LineError::ChunkCommand),
             false => (COMMAND_LINE_OCTETS, LineError::TooLong),
         };
         let endless = LineError::Endless { in_exchange };
@@ -146,13 +158,14 @@ impl LineReader {
         input.advance(end_octets);
         let is_forbidden = std::mem::take(&mut self.is_forbidden);
         let skipped = self.too_long.take();
-        if let Some(error) = skipped.or((next > most).then_some(too_long)) {
-            return Some(Err(error));
+        let forbidden = if is_chunk { LineError::ChunkCommand } else { LineError::ForbiddenOctet };
+        let error =
+            skipped.or((next > most).then_some(too_long)).or(is_forbidden.then_some(forbidden));
+        match error {
+            Some(LineError::ChunkCommand) => Some(Err(self.end(input, LineError::ChunkCommand))),
+            Some(error) => Some(Err(error)),
+            None => Some(Ok(line)),
         }
-        if is_forbidden {
-            return Some(Err(LineError::ForbiddenOctet));
-        }
-        Some(Ok(line))
     }
 
     /// Octets of the last line, without its end.
@@ -188,6 +201,15 @@ impl LineReader {
 /// arrived.
 fn verb_on(line: &[u8]) -> &[u8] {
     line[..line.len().min(COMMAND_LINE_OCTETS)].trim_ascii_start()
+}
+
+/// Is this the BDAT command, also for a server that drops forbidden octets? If such a line cannot be
+/// read, the octets of the chunk would be read as commands.
+fn begins_chunk(line: &[u8]) -> bool {
+    let octets = line[..line.len().min(COMMAND_LINE_OCTETS)].iter();
+    let seen = octets.filter(|octet| !b"\0\r".contains(octet));
+    let verb = seen.skip_while(|octet| octet.is_ascii_whitespace()).take(4);
+    verb.map(u8::to_ascii_uppercase).eq(*b"BDAT")
 }
 
 /// Is this the AUTH command? RFC 4954 section 4 allows a longer line, because of its initial

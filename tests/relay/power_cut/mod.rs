@@ -73,7 +73,8 @@ fn a_power_cut_at_any_sync_loses_nothing_acknowledged() {
     let checked = cut_everywhere(&calls, folder.path(), seed, |_| false);
     let checked = checked.unwrap_or_else(|loss| panic!("seed {seed}: {loss}"));
     println!("{checked:?}, seed {seed}");
-    assert!(checked.boundaries > 100 && checked.messages > 50, "{checked:?}");
+    // On a busy machine more messages share a sync: 110 boundaries alone, 93 beside a compiler.
+    assert!(checked.boundaries > 60 && checked.messages > 50, "{checked:?}");
 
     let faults: [(&str, Fault); 4] = [
         ("the log's", |path| path.ends_with("queue.db-wal")),

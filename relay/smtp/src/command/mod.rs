@@ -85,7 +85,8 @@ impl Command {
         let is_utf8 = matches!(text, Cow::Borrowed(_));
         let line = text.trim_end_matches(BLANKS);
         let (verb, argument) = split_word(line.trim_start_matches(BLANKS));
-        let verb = Verb::of_word(verb);
+        let word = verb;
+        let verb = Verb::of_word(word);
         // Nothing depends on the argument of these.
         let is_unread = matches!(
             verb,
@@ -114,6 +115,8 @@ impl Command {
             Verb::Help => Ok(Self::Help),
             Verb::Quit => Ok(Self::Quit),
             Verb::XClient => XClient::parse(argument).map(Self::XClient),
+            // A client that writes it without a blank sends the octets of a chunk next.
+            Verb::Unknown if begins_bdat(word) => Err(CommandError::ChunkSize),
             Verb::Connect | Verb::EndOfData | Verb::Unknown => Err(CommandError::Verb),
         }
     }
@@ -145,4 +148,8 @@ pub(super) fn split_word(text: &str) -> (&str, &str) {
         Some((word, rest)) => (word, rest.trim_start_matches(BLANKS)),
         None => (text, ""),
     }
+}
+
+fn begins_bdat(word: &str) -> bool {
+    word.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(Verb::Bdat.name()))
 }
