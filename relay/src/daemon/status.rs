@@ -14,9 +14,9 @@ use relay_server::counts::ConnectorCounts;
 use relay_server::tls::CertificateStatus;
 use serde::{Deserialize, Serialize};
 
-use super::Daemon;
 use super::enforcement;
 use super::kernel_half::InUse;
+use super::running::Daemon;
 use crate::logging;
 
 /// The answer to `relay status`.
