@@ -18,8 +18,7 @@ use tracing::{error, info, warn};
 
 use super::delivery::differs as delivery_differs;
 use super::prepare::{PrepareError, PreparedConfiguration, prepare};
-use super::running::{Configured, Daemon, Outlook};
-use super::status::RefusedReload;
+use super::running::{Configured, Daemon, Outlook, RefusedReload};
 use super::{enforcement, put_in_force, queue};
 
 /// The result of a reload.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use relay_config::Config;
@@ -12,11 +12,11 @@ use relay_kernel::classifier::Classifier;
 use relay_queue::Queue;
 use relay_server::Server;
 use relay_server::counts::Counts;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use super::delivery::RunningDelivery;
 use super::kernel_half::InUse;
-use super::status::RefusedReload;
 
 /// The running daemon, for requests and signals.
 pub struct Daemon {
@@ -51,4 +51,20 @@ pub(super) struct Configured {
     pub(super) ids: ConnectorIds,
     pub(super) generation: u32,
     pub(super) delivery: RunningDelivery,
+}
+
+/// A refused reload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedReload {
+    /// The time, in seconds since 1970.
+    pub at: u64,
+    /// The reason.
+    pub because: String,
+}
+
+impl RefusedReload {
+    /// A refusal at this moment.
+    pub(super) fn now(because: String) -> Self {
+        Self { at: relay_queue::admin::seconds(SystemTime::now()), because }
+    }
 }
