@@ -1,6 +1,9 @@
 //! The commands as an administrator sees them.
 
+use std::fs;
 use std::path::Path;
+
+use clap::CommandFactory;
 
 use super::*;
 
@@ -130,7 +133,7 @@ fn on_any_machine(text: &str) -> (tempfile::NamedTempFile, tempfile::TempDir) {
 #[test]
 fn check_accepts_a_sound_configuration() {
     let deployed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/relay.toml");
-    let (file, _folder) = on_any_machine(&std::fs::read_to_string(deployed).unwrap());
+    let (file, _folder) = on_any_machine(&fs::read_to_string(deployed).unwrap());
     let (outcome, out, err) = run_with("relay check -c FILE", file.path());
     assert_eq!(
         (outcome, out.as_str(), err.as_str()),
@@ -214,6 +217,27 @@ fn connectors_are_listed_in_order_of_precedence() {
         (&right["has"], &right["because"]),
         (&true.into(), &"granted to anonymous by grants".into())
     );
+}
+
+#[test]
+fn completions_and_man_pages_know_every_command() {
+    let share = tempfile::tempdir().unwrap();
+    let (outcome, out, _) = relay(&format!("relay generate {}", share.path().display()));
+    assert_eq!(outcome, Outcome::Yes);
+    let files: Vec<&Path> = out.lines().map(Path::new).collect();
+    assert!(files.iter().all(|file| file.is_file()), "{out}");
+    let page = |name: &str| share.path().join(format!("man/man8/{name}.8"));
+    let completions: Vec<String> =
+        files[..3].iter().map(|it| fs::read_to_string(it).unwrap()).collect();
+    let mut pages = 1;
+    for command in Arguments::command().get_subcommands() {
+        let name = command.get_name();
+        pages += 1 + command.get_subcommands().count();
+        assert!(page(&format!("relay-{name}")).is_file(), "{name}");
+        assert!(completions.iter().all(|text| text.contains(name)), "{name}");
+    }
+    assert!(page("relay-queue-hold").is_file());
+    assert_eq!(files.len(), completions.len() + pages);
 }
 
 #[test]
