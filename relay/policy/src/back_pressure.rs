@@ -7,7 +7,7 @@
 
 use crate::limits::RECIPIENTS_BEYOND_MEMORY;
 use crate::pressure::{Pressure, PressureLevel};
-use crate::{Decision, Peer, Reasons, Rule};
+use crate::{Decision, Found, Peer, Reasons, Rule};
 use relay_connector::Principal;
 use relay_mail::reply::{INSUFFICIENT_RESOURCES, SYSTEM_NOT_ACCEPTING};
 
@@ -38,10 +38,8 @@ pub fn rcpt_over_memory_share(is_used_up: bool, octets: usize) -> Option<Decisio
         return None;
     }
     let mut reasons = Reasons::default();
-    reasons.note(
-        Rule::MessageMemory,
-        format!("used up, and the recipients so far take {octets} octets"),
-    );
+    let (octets, limit) = (octets as u64, RECIPIENTS_BEYOND_MEMORY as u64);
+    reasons.note(Rule::MessageMemory, Found::RecipientsMemory { octets, limit });
     Some(reasons.decide(INSUFFICIENT_RESOURCES))
 }
 

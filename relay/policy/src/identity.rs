@@ -20,7 +20,7 @@ impl Peer {
         certificate: Option<&ClientCertificate>,
     ) -> Vec<Because> {
         let mut because = Vec::new();
-        let mut note = |rule, found| because.push(Because { rule, found });
+        let mut note = |rule, found: String| because.push(Because { rule, found: found.into() });
         let mut principal = self.connector.principal();
         self.partner_domains.clear();
         self.user = None;

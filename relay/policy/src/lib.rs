@@ -18,6 +18,7 @@ mod back_pressure_settings;
 mod connect;
 mod existence;
 mod extensions;
+mod found;
 mod hello;
 mod identity;
 mod inquiry;
@@ -56,6 +57,7 @@ pub use back_pressure::{
 pub use back_pressure_settings::BackPressureSettings;
 pub use connect::{connect, start_tls};
 pub use extensions::{not_offered, unknown_bdat};
+pub use found::Found;
 pub use hello::{ehlo, helo};
 pub use inquiry::{
     DecisionOrInquiry, Findings, Inquiry, InquiryAnswer, MessageRateFinding, MessageRatePayers,
@@ -104,7 +106,7 @@ pub enum Consequence {
 
 impl Decision {
     /// A decision without a further consequence, for one reason.
-    pub fn new(reply: Reply, rule: Rule, found: impl Into<String>) -> Self {
+    pub fn new(reply: Reply, rule: Rule, found: impl Into<Found>) -> Self {
         let because = vec![Because { rule, found: found.into() }];
         Self { reply, because, consequence: Consequence::None }
     }
@@ -115,8 +117,8 @@ impl Decision {
 pub struct Because {
     /// The rule.
     pub rule: Rule,
-    /// The finding, in a sentence.
-    pub found: String,
+    /// The finding: a sentence, and the numbers in it.
+    pub found: Found,
 }
 
 /// The client of a session, and its rights.
@@ -184,7 +186,7 @@ impl Peer {
         let standing =
             self.connector.source_of_permission(self.principal, self.user_name(), permission);
         let found = standing.describe(self.principal);
-        Because { rule: Rule::Permission(permission), found }
+        Because { rule: Rule::Permission(permission), found: found.into() }
     }
 }
 
@@ -193,7 +195,7 @@ impl Peer {
 struct Reasons(Vec<Because>);
 
 impl Reasons {
-    fn note(&mut self, rule: Rule, found: impl Into<String>) {
+    fn note(&mut self, rule: Rule, found: impl Into<Found>) {
         self.0.push(Because { rule, found: found.into() });
     }
 

@@ -1,7 +1,7 @@
 //! End of data: may this message pass?
 
 use crate::limits::HEADER_FIELDS;
-use crate::{Decision, Peer, Reasons, Rule};
+use crate::{Decision, Found, Peer, Reasons, Rule};
 use relay_connector::Permission;
 use relay_mail::reply::{
     BARE_LINE_ENDING, CHUNK_RECEIVED, HEADER_TOO_LARGE, HOP_COUNT_EXCEEDED, MESSAGE_TOO_LARGE,
@@ -26,10 +26,10 @@ pub struct MessageFacts {
     pub bare_line_ending: bool,
 }
 
-/// A header section over `max_header_size` that has not ended. `size` counts the received octets.
-pub fn header_too_large(size: u64) -> Decision {
-    let found = format!("{size} octets or more of header");
-    Decision::new(HEADER_TOO_LARGE, Rule::MaxHeaderSize, found)
+/// A header section over `max_header_size` that has not ended, after this many received octets.
+pub fn header_too_large(peer: &Peer, octets: u64) -> Decision {
+    let limit = peer.connector.limits.max_header_size;
+    Decision::new(HEADER_TOO_LARGE, Rule::MaxHeaderSize, Found::HeaderOctets { octets, limit })
 }
 
 /// The message as a whole. A positive reply may be sent only after the message is on stable
@@ -46,7 +46,7 @@ pub fn chunk(peer: &Peer, so_far: u64, octets: u64) -> Decision {
     let mut reasons = Reasons::default();
     // An overflowing sum exceeds every limit.
     let Some(size) = so_far.checked_add(octets) else {
-        reasons.note(Rule::ChunkSize, format!("{so_far} plus {octets} octets overflow"));
+        reasons.note(Rule::ChunkSize, Found::ChunksOverflow { so_far, octets });
         return reasons.decide(MESSAGE_TOO_LARGE);
     };
     let is_too_large = is_too_large(peer, size, &mut reasons);
@@ -63,25 +63,24 @@ fn decide(peer: &Peer, facts: &MessageFacts, reasons: &mut Reasons) -> Reply {
         return MESSAGE_TOO_LARGE;
     }
     if facts.header_size > limits.max_header_size {
-        let (header, most) = (facts.header_size, limits.max_header_size);
-        reasons.note(Rule::MaxHeaderSize, format!("{header} octets of header, {most} allowed"));
+        let (octets, limit) = (facts.header_size, limits.max_header_size);
+        reasons.note(Rule::MaxHeaderSize, Found::HeaderOctets { octets, limit });
         return HEADER_TOO_LARGE;
     }
     if facts.header_fields > HEADER_FIELDS {
-        let fields = facts.header_fields;
-        reasons.note(Rule::HeaderFields, format!("{fields} fields, {HEADER_FIELDS} allowed"));
+        let (fields, limit) = (facts.header_fields as u64, HEADER_FIELDS as u64);
+        reasons.note(Rule::HeaderFields, Found::HeaderFields { fields, limit });
         return HEADER_TOO_LARGE;
     }
     if facts.hops > limits.max_hop_count {
-        let (hops, most) = (facts.hops, limits.max_hop_count);
-        reasons.note(Rule::MaxHopCount, format!("{hops} Received fields, {most} allowed"));
+        let (hops, limit) = (facts.hops.into(), limits.max_hop_count.into());
+        reasons.note(Rule::MaxHopCount, Found::Hops { hops, limit });
         return HOP_COUNT_EXCEEDED;
     }
     let most = limits.max_local_hop_count;
     if most > 0 && facts.local_hops > most {
-        let hops = facts.local_hops;
-        let found = format!("{hops} Received fields name this host, {most} allowed");
-        reasons.note(Rule::MaxLocalHopCount, found);
+        let (hops, limit) = (facts.local_hops.into(), most.into());
+        reasons.note(Rule::MaxLocalHopCount, Found::LocalHops { hops, limit });
         return HOP_COUNT_EXCEEDED;
     }
     super::auth_as::decide(peer, reasons);
@@ -89,12 +88,8 @@ fn decide(peer: &Peer, facts: &MessageFacts, reasons: &mut Reasons) -> Reply {
 }
 
 /// `max_message_size`, for SIZE of MAIL and for the real size.
-pub(super) fn is_too_large(peer: &Peer, size: u64, reasons: &mut Reasons) -> bool {
-    let most = peer.connector.limits.max_message_size;
-    if size <= most {
-        reasons.note(Rule::MaxMessageSize, format!("{size} octets, {most} allowed"));
-        return false;
-    }
-    reasons.note(Rule::MaxMessageSize, format!("{size} octets, over the {most} allowed"));
-    !reasons.permits(peer, Permission::BypassMessageSizeLimit)
+pub(super) fn is_too_large(peer: &Peer, octets: u64, reasons: &mut Reasons) -> bool {
+    let limit = peer.connector.limits.max_message_size;
+    reasons.note(Rule::MaxMessageSize, Found::MessageOctets { octets, limit });
+    octets > limit && !reasons.permits(peer, Permission::BypassMessageSizeLimit)
 }

@@ -5,7 +5,7 @@
 //! `server` counts messages across connections.
 
 use crate::inquiry::{MessageRateFinding, MessageRatePayers};
-use crate::{Consequence, DecisionOrInquiry, Findings, Inquiry, Peer, Reasons, Rule};
+use crate::{Consequence, DecisionOrInquiry, Findings, Found, Inquiry, Peer, Reasons, Rule};
 use relay_connector::MessageRateSource;
 use relay_mail::reply::MESSAGE_RATE_EXCEEDED;
 use relay_mail::user_name::UserName;
@@ -21,8 +21,8 @@ pub fn message_rate(peer: &Peer, findings: &Findings) -> Option<DecisionOrInquir
         Some(MessageRateFinding::Exceeded) => {
             let mut reasons = Reasons::default();
             let source = limits.message_rate_source;
-            let found = format!("more than {limit} messages a minute, counted by {source}");
-            reasons.note(Rule::MessageRateLimit, found);
+            let limit = limit.into();
+            reasons.note(Rule::MessageRateLimit, Found::MessageRate { limit, source });
             Some(DecisionOrInquiry::Decided(
                 reasons.conclude(MESSAGE_RATE_EXCEEDED, Consequence::TooManyMessages),
             ))

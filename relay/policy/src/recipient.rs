@@ -4,7 +4,9 @@
 //! checked: a client that is told to try again later would only come back for the same refusal.
 //! Whether a recipient exists is checked last, and only if everything else lets it pass.
 
-use crate::{AcceptedDomain, DecisionOrInquiry, Findings, Peer, Reasons, Rule, Rules, existence};
+use crate::{
+    AcceptedDomain, DecisionOrInquiry, Findings, Found, Peer, Reasons, Rule, Rules, existence,
+};
 use relay_connector::Permission;
 use relay_mail::path::{Domain, ForwardPath, Mailbox};
 use relay_mail::reply::{RECIPIENT_NOT_FOUND, RECIPIENT_OK, TOO_MANY_RECIPIENTS, UNABLE_TO_RELAY};
@@ -87,7 +89,7 @@ pub fn rcpt(
     }
     let most = peer.connector.limits.max_recipients_per_message;
     if accepted_so_far >= usize::try_from(most).unwrap_or(usize::MAX) {
-        reasons.note(Rule::MaxRecipientsPerMessage, format!("{most} are accepted already"));
+        reasons.note(Rule::MaxRecipientsPerMessage, Found::Recipients { limit: most.into() });
         return decided(reasons, TOO_MANY_RECIPIENTS);
     }
     let (ForwardPath::Mailbox(mailbox), Some(accepted)) = (recipient, accepted) else {

@@ -28,7 +28,10 @@ pub fn limit_ret(
         && let Some(because) = obstacle
     {
         dsn.ret = Some(Ret::Headers);
-        note(decision, Because { rule: Rule::RetFull, found: format!("headers only: {because}") });
+        note(
+            decision,
+            Because { rule: Rule::RetFull, found: format!("headers only: {because}").into() },
+        );
     }
 }
 
@@ -46,7 +49,10 @@ pub fn limit_notify(
         && let Some(because) = obstacle(peer, sender, found)
     {
         notify.success = false;
-        note(decision, Because { rule: Rule::NotifySuccess, found: format!("ignored: {because}") });
+        note(
+            decision,
+            Because { rule: Rule::NotifySuccess, found: format!("ignored: {because}").into() },
+        );
     }
 }
 

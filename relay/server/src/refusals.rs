@@ -134,7 +134,8 @@ fn write(refusal: &RefusalEvent) {
     let recipients: Vec<_> = recipients.iter().map(ToString::to_string).collect();
     let suppressed = (refusal.suppressed > 0).then_some(refusal.suppressed);
     let left_out = (*recipients_left_out > 0).then_some(*recipients_left_out);
-    let found = because.as_ref().map(|because| because.found.escape_debug().to_string());
+    let found =
+        because.as_ref().map(|because| because.found.to_string().escape_debug().to_string());
     let what = match command {
         Some(Verb::Connect) => "connection refused",
         Some(_) => "refused",

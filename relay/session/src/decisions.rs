@@ -179,7 +179,7 @@ mod tests {
 
     fn decision(reply: Reply, found: &str) -> Decision {
         let because = ["asked first", found]
-            .map(|found| Because { rule: Rule::Sender, found: found.to_owned() });
+            .map(|found| Because { rule: Rule::Sender, found: found.to_owned().into() });
         Decision { reply, because: because.to_vec(), consequence: Consequence::None }
     }
 
@@ -198,14 +198,14 @@ mod tests {
             .list
             .iter()
             .map(|it| {
-                (it.command, it.recipient.is_some(), it.because.as_ref().unwrap().found.as_str())
+                (it.command, it.recipient.is_some(), it.because.as_ref().unwrap().found.clone())
             })
             .collect();
         let expected = [
-            (Verb::Mail, false, "sender"),
-            (Verb::Rcpt, true, "no"),
-            (Verb::Rcpt, false, "yes"),
-            (Verb::EndOfData, false, "small"),
+            (Verb::Mail, false, "sender".into()),
+            (Verb::Rcpt, true, "no".into()),
+            (Verb::Rcpt, false, "yes".into()),
+            (Verb::EndOfData, false, "small".into()),
         ];
         assert_eq!(seen, expected);
     }

@@ -55,7 +55,7 @@ impl Summary {
             recipients_left_out: recipients.left_out,
             identity: self.decisions.identity.clone(),
             reply: last.map(|verdict| verdict.decision.reply.clone()),
-            because: Some(Because { rule: Rule::Session, found }),
+            because: Some(Because { rule: Rule::Session, found: found.into() }),
         });
     }
 

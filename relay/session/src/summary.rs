@@ -186,7 +186,7 @@ impl Summary {
     pub(super) fn passed(&mut self, because: &[Because]) {
         let right = Rule::Permission(Permission::BypassMessageSizeLimit);
         let Some(at) = because.iter().position(|because| because.rule == right) else { return };
-        let size = because[..at].last().map_or("", |size| size.found.as_str());
+        let size = because[..at].last().map(|size| size.found.to_string()).unwrap_or_default();
         let found = format!("no size limit ({right}: {}; {size})", because[at].found);
         if self.checks.len() < LOGGED_VERDICTS {
             self.checks.push(found.clone());
@@ -235,7 +235,7 @@ impl Display for CommandRefusal {
             write!(f, " {enhanced}")?;
         }
         if let Some(Because { rule, found }) = self.decision.because.last() {
-            write!(f, " ({rule}: {})", found.escape_debug())?;
+            write!(f, " ({rule}: {})", found.to_string().escape_debug())?;
         }
         Ok(())
     }
@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_right_that_let_a_large_message_pass_is_named_where_it_had_to() {
-        let because = |rule, found: &str| Because { rule, found: found.to_owned() };
+        let because = |rule, found: &str| Because { rule, found: found.to_owned().into() };
         let size = because(Rule::MaxMessageSize, "40 octets, over the 36 allowed");
         let right =
             because(Rule::Permission(Permission::BypassMessageSizeLimit), "by ExchangeServers");

@@ -212,7 +212,7 @@ fn print(
             let separator = if number < last { '-' } else { ' ' };
             writeln!(out, "S: {code}{separator}{enhanced}{line}")?;
         }
-        for ExplainedRule { rule, found } in because {
+        for ExplainedRule { rule, found, .. } in because {
             writeln!(out, "     {rule}: {found}")?;
         }
     }

@@ -110,6 +110,12 @@ pub struct ExplainedRule {
     pub rule: String,
     /// The finding.
     pub found: String,
+    /// The quantity in the finding, in the unit of the limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<u64>,
+    /// The limit in the finding.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
 }
 
 /// The route of a message for one recipient.
@@ -243,7 +249,9 @@ fn reply(ExplainedCommand { command, decision, .. }: &ExplainedCommand) -> Expla
     let reply = &decision.reply;
     let because = decision.because.iter().map(|Because { rule, found }| ExplainedRule {
         rule: rule.to_string(),
-        found: found.clone(),
+        found: found.to_string(),
+        measured: found.measured(),
+        limit: found.limit(),
     });
     ExplainedReply {
         command: command.clone(),

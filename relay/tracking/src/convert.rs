@@ -6,7 +6,7 @@ use crate::event::{Happening, Receipt, RefusalEvent, TrackingEvent};
 use crate::limits::TRACKED_ALONE;
 use crate::line::{DecisionLine, ReceiveLine, RefusedLine, TrackingLine, What, moment};
 use crate::outcomes::{expired, tried};
-use relay_policy::Because;
+use relay_policy::{Because, Found};
 use relay_queue::event::{AdminAction, QueueEvent};
 use relay_session::{Decided, Decisions, Refused};
 
@@ -108,6 +108,7 @@ impl From<RefusalEvent> for RefusedLine {
         let RefusalEvent { session, connection, connector, refused, suppressed, .. } = refusal;
         let Refused { command, sender, recipients, recipients_left_out, identity, .. } = refused;
         let (rule, found) = refused.because.map(|Because { rule, found }| (rule, found)).unzip();
+        let (measured, limit) = numbers(found.as_ref());
         Self {
             session_id: session.map(|session| format!("{session:016X}")),
             remote: connection.remote().to_string(),
@@ -125,7 +126,9 @@ impl From<RefusalEvent> for RefusedLine {
             from: identity.from,
             reply: refused.reply.map(|reply| reply.to_string()),
             rule: rule.map(|rule| rule.name().into()),
-            found,
+            found: found.map(|found| found.to_string()),
+            measured,
+            limit,
             suppressed,
         }
     }
@@ -134,13 +137,21 @@ impl From<RefusalEvent> for RefusedLine {
 impl From<Decided> for DecisionLine {
     fn from(decided: Decided) -> Self {
         let (rule, found) = decided.because.map(|because| (because.rule, because.found)).unzip();
+        let (measured, limit) = numbers(found.as_ref());
         Self {
             command: decided.command.name().into(),
             recipient: decided.recipient.map(|recipient| recipient.to_string()),
             also: Vec::new(),
             reply: decided.reply.to_string(),
             rule: rule.map(|rule| rule.name().into()),
-            found,
+            found: found.map(|found| found.to_string()),
+            measured,
+            limit,
         }
     }
+}
+
+/// The quantity and the limit in a finding.
+fn numbers(found: Option<&Found>) -> (Option<u64>, Option<u64>) {
+    (found.and_then(Found::measured), found.and_then(Found::limit))
 }

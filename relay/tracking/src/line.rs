@@ -214,6 +214,12 @@ pub struct DecisionLine {
     /// The finding of the rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found: Option<String>,
+    /// The quantity in the finding, in the unit of the limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<u64>,
+    /// The limit in the finding.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
 }
 
 /// A refusal, or a session that ended early.
@@ -268,6 +274,12 @@ pub struct RefusedLine {
     /// The finding of the rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found: Option<String>,
+    /// The quantity in the finding, in the unit of the limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<u64>,
+    /// The limit in the finding.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
     /// Refusals of this source since its last recorded refusal, without a record of their own.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub suppressed: u64,

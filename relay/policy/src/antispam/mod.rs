@@ -254,7 +254,7 @@ impl Screening {
     /// Enters one check. The first refusal counts, unless it is temporary and a later one is
     /// permanent.
     fn take(&mut self, rule: Rule, mode: CheckMode, found: String, reply: Option<Reply>) {
-        let because = Because { rule, found: format!("{found} ({mode})") };
+        let because = Because { rule, found: format!("{found} ({mode})").into() };
         let Some(reply) = reply.filter(|_| mode.is_enforced()) else {
             return self.reasons.0.push(because);
         };

@@ -93,12 +93,8 @@ fn rule(decision: &Decision) -> Rule {
     decision.because.last().unwrap().rule
 }
 
-/// The numbers in the last reason.
-fn numbers(decision: &Decision) -> Vec<u64> {
-    numbers_in(&decision.because.last().unwrap().found)
-}
-
-fn numbers_in(text: &str) -> Vec<u64> {
-    let digits = text.split(|character: char| !character.is_ascii_digit());
-    digits.filter(|digits| !digits.is_empty()).map(|digits| digits.parse().unwrap()).collect()
+/// The quantity and the limit in the last reason.
+fn numbers(decision: &Decision) -> (Option<u64>, Option<u64>) {
+    let found = &decision.because.last().unwrap().found;
+    (found.measured(), found.limit())
 }

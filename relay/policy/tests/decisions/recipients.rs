@@ -79,7 +79,10 @@ fn the_surplus_of_recipients_is_deferred_unless_it_is_refused_for_good() {
     assert_eq!(decide("<b@contoso.example>", 1).reply, reply::RECIPIENT_OK);
     let surplus = decide("<b@contoso.example>", 2);
     assert_eq!(surplus.reply, reply::TOO_MANY_RECIPIENTS);
-    assert_eq!((rule(&surplus), numbers(&surplus)), (Rule::MaxRecipientsPerMessage, vec![2]));
+    assert_eq!(
+        (rule(&surplus), numbers(&surplus)),
+        (Rule::MaxRecipientsPerMessage, (None, Some(2)))
+    );
     assert_eq!(decide("<b@stranger.example>", 2).reply, reply::UNABLE_TO_RELAY);
 }
 

@@ -19,7 +19,7 @@ fn left(peer: &Peer, sender: &str, spf: Option<(SpfResult, SpfIdentity)>) -> (Re
     let mut mail = MailDsn { ret: Some(Ret::Full), ..MailDsn::default() };
     let notify = Notify { success: true, failure: true, delay: false };
     let mut rcpt = RcptDsn { notify: Some(notify), original: None };
-    let because = vec![Because { rule: Rule::Sender, found: String::new() }];
+    let because = vec![Because { rule: Rule::Sender, found: "".into() }];
     let mut decision =
         Decision { reply: reply::SENDER_OK, because, consequence: Consequence::None };
     limit_ret(peer, &sender, Some(&found), &mut mail, &mut decision);

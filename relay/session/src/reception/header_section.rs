@@ -59,7 +59,7 @@ impl Reception {
             Collected::Incomplete => return,
             Collected::TooLarge { size } => {
                 self.facts.header_size = size;
-                let decision = relay_policy::header_too_large(size);
+                let decision = relay_policy::header_too_large(&context.peer, size);
                 return self.discard(decision, act);
             }
             Collected::Complete { section, body, is_separated } => (section, body, is_separated),

@@ -113,6 +113,24 @@ fn explain_in_json_has_the_documented_shape() {
 }
 
 #[test]
+fn the_numbers_of_a_rule_are_numbers_in_json() {
+    let (outcome, out, _) = relay(
+        "relay explain -c FILE --from 192.0.2.7 --to-binding 198.51.100.1:25 --mail-from a@b.example \
+         --rcpt-to u@contoso.example --size 999999999 --json",
+    );
+    assert_eq!(outcome, Outcome::No);
+    let json: Value = serde_json::from_str(&out).unwrap();
+    let rules =
+        json["replies"].as_array().unwrap().iter().flat_map(|it| it["because"].as_array().unwrap());
+    let sizes: Vec<_> = rules.filter(|it| it["rule"] == "max_message_size").collect();
+    assert_eq!(
+        (&sizes[0]["measured"], &sizes[0]["limit"]),
+        (&999_999_999.into(), &37_748_736.into())
+    );
+    assert!(sizes[0]["found"].as_str().unwrap().contains("37748736"));
+}
+
+#[test]
 fn explain_stops_where_a_session_would() {
     let line = "relay explain -c FILE --from 192.0.2.7 --mail-from a@b.example \
                 --rcpt-to u@contoso.example";

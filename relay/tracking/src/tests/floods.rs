@@ -36,7 +36,7 @@ fn received(remote: &str, paths: &[String]) -> Happening {
         reply: reply::RECIPIENT_OK,
         because: Some(Because {
             rule: relay_policy::Rule::AcceptedDomain,
-            found: "accepted".to_owned(),
+            found: "accepted".into(),
         }),
     };
     let mut decisions = Decisions::default();
