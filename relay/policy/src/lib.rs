@@ -34,6 +34,7 @@ mod reserved_domain;
 mod rule;
 mod rules;
 mod sender;
+mod session_limit;
 mod smtputf8;
 mod transaction;
 
@@ -71,6 +72,7 @@ pub use reports::{limit_notify, limit_ret};
 pub use rule::Rule;
 pub use rules::Rules;
 pub use sender::{authors, mail};
+pub use session_limit::SessionLimit;
 pub use smtputf8::needs_smtputf8;
 pub use transaction::{begin_transaction, no_certificate};
 

@@ -91,10 +91,16 @@ rules! {
     MaxInboundConnectionPercentagePerSource = "max_inbound_connection_percentage_per_source",
     /// `max_local_hop_count`.
     MaxLocalHopCount = "max_local_hop_count",
+    /// `max_logon_failures`.
+    MaxLogonFailures = "max_logon_failures",
     /// `max_message_size`.
     MaxMessageSize = "max_message_size",
+    /// `max_protocol_errors`.
+    MaxProtocolErrors = "max_protocol_errors",
     /// `max_recipients_per_message`.
     MaxRecipientsPerMessage = "max_recipients_per_message",
+    /// `max_refused_recipients`.
+    MaxRefusedRecipients = "max_refused_recipients",
     /// The mechanism that AUTH names.
     Mechanism = "mechanism",
     /// `message_memory`.
@@ -177,8 +183,9 @@ mod tests {
             delivery_status_notification_enabled dkim dmarc domain_secure_enabled EHLO \
             eight_bit_mime_enabled ExchangeServer guard header_fields header_From logon_failures \
             max_header_size max_hop_count max_inbound_connection max_inbound_connection_per_source \
-            max_inbound_connection_percentage_per_source max_local_hop_count max_message_size \
-            max_recipients_per_message mechanism message_memory message_rate_limit NOTIFY=SUCCESS \
+            max_inbound_connection_percentage_per_source max_local_hop_count max_logon_failures \
+            max_message_size max_protocol_errors max_recipients_per_message \
+            max_refused_recipients mechanism message_memory message_rate_limit NOTIFY=SUCCESS \
             postmaster protocol queue recipient recipient_lookup recipients_file refuse \
             reject_reserved_second_level_recipient_domains \
             reject_reserved_top_level_recipient_domains reject_single_label_recipient_domains \

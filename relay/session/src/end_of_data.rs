@@ -56,9 +56,7 @@ impl Session {
 
     /// The reply to a message that is not stored.
     pub(super) fn refuse_message(&mut self, decision: Decision) {
-        let reply = decision.reply.clone();
-        self.output.because(&decision.because);
-        self.context.summary.refuse_message(decision);
+        let reply = self.note_message(decision);
         // Exchange closes after this reply: a client that sends such headers once sends them again.
         let closes = reply == reply::HEADER_TOO_LARGE;
         self.refuse(reply);

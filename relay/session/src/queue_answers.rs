@@ -68,9 +68,7 @@ impl Session {
             }
             Err(error) => {
                 let decision = relay_policy::not_stored(&error);
-                let reply = decision.reply.clone();
-                self.output.because(&decision.because);
-                self.context.summary.refuse_message(decision);
+                let reply = self.note_message(decision);
                 self.state = waiting.end();
                 self.refuse(reply);
             }
