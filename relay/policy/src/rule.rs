@@ -113,6 +113,8 @@ rules! {
     Postmaster = "postmaster",
     /// The grammar of commands, and their order.
     Protocol = "protocol",
+    /// `proxy_protocol_from` of `[proxies]`.
+    ProxyProtocolFrom = "proxy_protocol_from",
     /// Does the queue accept the message?
     Queue = "queue",
     /// How the recipient is written.
@@ -186,7 +188,7 @@ mod tests {
             max_inbound_connection_percentage_per_source max_local_hop_count max_logon_failures \
             max_message_size max_protocol_errors max_recipients_per_message \
             max_refused_recipients mechanism message_memory message_rate_limit NOTIFY=SUCCESS \
-            postmaster protocol queue recipient recipient_lookup recipients_file refuse \
+            postmaster protocol proxy_protocol_from queue recipient recipient_lookup recipients_file refuse \
             reject_reserved_second_level_recipient_domains \
             reject_reserved_top_level_recipient_domains reject_single_label_recipient_domains \
             require_ehlo_domain require_tls RET=FULL rspamd send_as sender session size_enabled \

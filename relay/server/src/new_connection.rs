@@ -58,8 +58,9 @@ impl NewConnection {
                 return self.shared.counts.probe(ConnectorId::NONE);
             }
             Err(error) => {
-                tracing::warn!(%proxy, %local, %error, "closing a connection from a proxy");
-                return self.shared.counts.connection_refused(ConnectorId::NONE);
+                let Shared { refusals, tracker, counts, .. } = &*self.shared;
+                refusals.record_proxy_header(tracker, &connection, &error);
+                return counts.connection_refused(ConnectorId::NONE);
             }
         };
         let classification = self.shared.classifier.classify_told(&connection);
