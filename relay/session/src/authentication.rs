@@ -11,7 +11,9 @@ use crate::state::{Authenticating, Effect, Ready, SessionState};
 use crate::{Context, Session};
 use relay_mail::reply;
 use relay_policy::{self, DecisionOrInquiry, PasswordFinding};
-use relay_smtp::command::{AuthCommand, Command, CommandError, Response, SaslMessage};
+use relay_smtp::command::{
+    AuthCommand, Command, CommandError, Response, SaslMessage, begins_chunk,
+};
 use relay_smtp::sasl::{ClaimedIdentity, Mechanism, SaslExchange, SaslStep};
 
 impl Session {
@@ -19,6 +21,11 @@ impl Session {
     pub(super) fn response(&mut self, line: &[u8]) {
         match Response::parse(line) {
             Ok(response) => self.apply(Command::Response(response)),
+            // No response, but BDAT of a client that ignores replies: its chunk follows.
+            Err(_) if begins_chunk(line) => {
+                self.end_exchange();
+                self.refuse_chunk_command();
+            }
             Err(error) => {
                 self.end_exchange();
                 self.fault(Verb::Auth, error.reply(), &error);

@@ -284,7 +284,10 @@ impl Session {
     fn apply(&mut self, command: Command) {
         let verb = command.verb();
         if let Some(refusal) = relay_policy::not_offered(&self.context.peer, &command) {
-            return self.protocol_error(verb, refusal);
+            return match verb {
+                Verb::Bdat => self.refuse_chunk_command(),
+                _ => self.protocol_error(verb, refusal),
+            };
         }
         let submitter = match &command {
             Command::Mail(mail) => {

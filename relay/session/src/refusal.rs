@@ -29,7 +29,7 @@ impl Session {
     /// A line that is no command, or no command for this client.
     pub(super) fn misunderstood(&mut self, error: &CommandError) {
         match error {
-            CommandError::ChunkSize => self.close_after_reply(),
+            CommandError::ChunkSize => self.refuse_chunk_command(),
             // Check permission before syntax, so that a client without the right learns nothing
             // about the arguments.
             CommandError::Arguments { verb: Verb::XClient }

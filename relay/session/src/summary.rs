@@ -79,7 +79,8 @@ pub struct CommandRefusal {
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionEnding {
-    /// BDAT without a size: the octets after it could not be distinguished from commands.
+    /// BDAT without a size, or where it is not offered: the octets after it could not be
+    /// distinguished from commands.
     ChunkSize,
     /// `connection_timeout`.
     ConnectionTimeout,
@@ -259,7 +260,7 @@ impl SessionEnding {
 impl Display for SessionEnding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::ChunkSize => "a malformed BDAT command",
+            Self::ChunkSize => "a BDAT command whose octets are not read",
             Self::ConnectionTimeout => "connection timeout",
             Self::Disconnected => "disconnected",
             Self::HeaderTooLarge => "header too large",
