@@ -217,6 +217,17 @@ fn connectors_are_listed_in_order_of_precedence() {
 }
 
 #[test]
+fn an_ipv4_address_written_as_ipv6_is_one_client_on_every_way() {
+    let line = "relay explain --from ::ffff:10.38.96.15 --to-binding [::ffff:10.0.0.9]:25 \
+                --mail-from a@b.example --rcpt-to c@contoso.example -c FILE";
+    let (_, out, _) = relay(line);
+    assert!(out.starts_with("10.38.96.15 connects to 10.0.0.9:25\n"), "{out}");
+    assert!(out.contains("SMTP Relay EXCH01"), "{out}");
+    let remote = "relay trace --remote ::ffff:10.38.96.15 -c FILE";
+    assert!(Arguments::try_parse_from(remote.split_whitespace()).is_ok());
+}
+
+#[test]
 fn an_invalid_question_is_a_usage_error() {
     let explain = "relay explain --from 10.0.0.1 --to-binding 0.0.0.0:25 --rcpt-to c@d.example";
     for (more, expected) in [

@@ -5,6 +5,7 @@
 //! the answers of other servers, and the use of its limits.
 
 use relay_connector::ClientAddress;
+use relay_connector::connection::canonical;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -292,7 +293,7 @@ impl TryFrom<QuestionText> for Question {
         let auth: Result<Option<UserName>, _> = text.auth.as_deref().map(str::parse).transpose();
         Ok(Self {
             remote: text.from.into(),
-            local: text.to_binding,
+            local: canonical(text.to_binding),
             helo: text.helo.as_deref().map(HelloName::read),
             tls: text.tls,
             client_certificate: certificate(text.client_certificate),
