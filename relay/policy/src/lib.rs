@@ -55,7 +55,7 @@ pub use back_pressure::{
     connect_under_pressure, mail_under_pressure, message_beyond_memory, rcpt_over_memory_share,
 };
 pub use back_pressure_settings::BackPressureSettings;
-pub use connect::{connect, start_tls};
+pub use connect::{connect, own_proxy_header, start_tls};
 pub use extensions::{not_offered, unknown_bdat};
 pub use hello::{ehlo, helo};
 pub use inquiry::{
