@@ -185,6 +185,31 @@ max_inbound_connection_percentage_per_source = 100
     assert!(open("127.0.0.20").greeting.starts_with("220 "));
 }
 
+/// If a proxy names no client, the address is that of the connection, and nothing claims that a
+/// proxy has stated it.
+#[test]
+fn a_proxy_that_states_no_address_is_the_client() {
+    let edge = Edge::new(Mode::Userspace);
+    let daemon = edge.start_with(&configuration(&edge, ARTICLE));
+    let mut told = edge.connect(XCLIENT);
+    assert!(told.say("XCLIENT NAME=printer.example PORT=1").starts_with("220 "));
+    assert!(told.hello().starts_with("250-edge.test Hello [127.0.0.9]\n"));
+    told.quit();
+    let line = json_line(&daemon, 0, |line| line["message"] == "session");
+    let port =
+        |line: &Value| line["remote"].as_str().unwrap().rsplit(':').next().map(str::to_owned);
+    assert!(!["0", "1"].map(|it| Some(it.to_owned())).contains(&port(&line)), "{line}");
+    assert_eq!(line["proxy"], Value::Null, "{line}");
+    assert!(!line["why"].as_str().unwrap().contains("stated the address"), "{line}");
+
+    let own = speak(&edge, b"PROXY UNKNOWN\r\n", 100, "EHLO c\r\nQUIT\r\n");
+    assert!(own.contains(" Hello [127.0.0.8]\r\n"), "{own}");
+    let of_proxy = |line: &Value| line["remote"].as_str().is_some_and(|it| it.starts_with(PROXY));
+    let line = json_line(&daemon, 0, |line| line["message"] == "session" && of_proxy(line));
+    assert_eq!(line["proxy"], Value::Null, "{line}");
+    assert_eq!(line["why"], "the userspace classifier is in use", "{line}");
+}
+
 fn arrived(edge: &Edge) -> Message {
     edge.sink.wait_for(1, PATIENCE).unwrap().remove(0)
 }
