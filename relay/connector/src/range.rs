@@ -3,10 +3,11 @@
 //! Addresses are compared as 128-bit numbers, IPv4 as `::ffff:a.b.c.d`. A range has one family, and
 //! is only compared with addresses of that family: see [`super::table`].
 
-use crate::ClientAddress;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
+
+use crate::ClientAddress;
 
 /// Bits before the IPv4 address in an IPv6 address that stands for it (RFC 4291 section 2.5.5.2).
 const MAPPED_BITS: u8 = 96;

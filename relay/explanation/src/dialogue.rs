@@ -1,12 +1,11 @@
 //! What does the client of a question send, and which replies does its session give?
 
-use relay_connector::{ClientAddress, Connection};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
-use relay_connector::SizeEnabled;
+use relay_connector::{ClientAddress, Connection, SizeEnabled};
 use relay_mail::envelope::Envelope;
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::QUEUED;

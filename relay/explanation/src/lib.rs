@@ -9,12 +9,11 @@ mod dialogue;
 #[cfg(test)]
 mod tests;
 
-use relay_connector::ClientAddress;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use relay_connector::{Binding, Connector, RangeId, TableMatch};
+use relay_connector::{Binding, ClientAddress, Connector, RangeId, TableMatch};
 use relay_mail::hello::HelloName;
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::store_error::StoreError;

@@ -1,9 +1,9 @@
 //! The possible findings of the checks, in the words of their standards.
 
-use relay_connector::ClientAddress;
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use relay_connector::ClientAddress;
 use relay_mail::path::{Domain, ReversePath};
 
 /// The client as the checks see it. Only SPF uses its name.

@@ -5,7 +5,6 @@
 //! Further refusals are counted: the next record of the source has the number of its own, and the
 //! message tracking log has the number of all sources every minute.
 
-use relay_smtp::command::Verb;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -22,6 +21,7 @@ use relay_kernel::classifier::Classification;
 use relay_mail::reply::Reply;
 use relay_policy::{Because, Decision, Rule};
 use relay_session::Refused;
+use relay_smtp::command::Verb;
 use relay_tracking::Tracker;
 use relay_tracking::event::RefusalEvent;
 

@@ -3,7 +3,6 @@
 //! It begins between messages and returns there. [`relay_smtp::sasl`] interprets the messages of
 //! the exchange; [`relay_policy`] decides about its outcome.
 
-use relay_smtp::command::Verb;
 use std::sync::Arc;
 
 use crate::hello::Hello;
@@ -12,7 +11,7 @@ use crate::{Context, Session};
 use relay_mail::reply;
 use relay_policy::{self, DecisionOrInquiry, PasswordFinding};
 use relay_smtp::command::{
-    AuthCommand, Command, CommandError, Response, SaslMessage, begins_chunk,
+    AuthCommand, Command, CommandError, Response, SaslMessage, Verb, begins_chunk,
 };
 use relay_smtp::sasl::{ClaimedIdentity, Mechanism, SaslExchange, SaslStep};
 

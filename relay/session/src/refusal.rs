@@ -1,6 +1,5 @@
 //! Errors for the client: counted, and delayed if the connector has a tarpit.
 
-use relay_smtp::command::Verb;
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,7 @@ use crate::{Session, SessionEnding, Summary};
 use relay_connector::Principal;
 use relay_mail::reply::{self, Reply};
 use relay_policy::{Decision, SessionLimit};
-use relay_smtp::command::{Command, CommandError};
+use relay_smtp::command::{Command, CommandError, Verb};
 
 /// A reply that the tarpit delays. Nothing more is read before it is sent.
 #[derive(Debug)]

@@ -1,6 +1,5 @@
 //! The result of a session, for its line in the log.
 
-use relay_smtp::command::Verb;
 use std::fmt::{self, Display};
 
 use crate::Decisions;
@@ -13,6 +12,7 @@ use relay_mail::tls::TlsInfo;
 use relay_message::finding::{MessageFound, SenderFound};
 use relay_policy::{Because, Decision, Peer};
 use relay_policy::{Rule, SessionLimit, antispam};
+use relay_smtp::command::Verb;
 use relay_smtp::line::LineError;
 
 /// The result of a session.

@@ -4,14 +4,13 @@
 //! [`relay_explanation`] makes the decisions. The daemon adds its own state: the rules in force,
 //! the answers of other servers, and the use of its limits.
 
-use relay_connector::ClientAddress;
-use relay_connector::connection::canonical;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use relay_connector::connection::canonical;
 use relay_connector::{
-    Connector, ConnectorId, Permission, Principal, RangeId, Standing, TableMatch,
+    ClientAddress, Connector, ConnectorId, Permission, Principal, RangeId, Standing, TableMatch,
 };
 use relay_delivery::{Destination, Routes};
 use relay_explanation::{ExplainedCommand, Explanation, Question, explain_with};

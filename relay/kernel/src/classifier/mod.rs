@@ -7,7 +7,6 @@
 
 pub mod publication;
 
-use relay_connector::Connection;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,7 +15,7 @@ use crate::limits::{GENERATION_RETENTION, GENERATIONS_RETAINED};
 use crate::{KernelError, Publisher, TagReader};
 use arc_swap::ArcSwap;
 use relay_common::tables::{NO_CONNECTOR, Tag};
-use relay_connector::{Connector, ConnectorId, Range, RangeId, TableMatch};
+use relay_connector::{Connection, Connector, ConnectorId, Range, RangeId, TableMatch};
 use relay_policy::Rules;
 use tokio::sync::Mutex;
 
