@@ -201,8 +201,7 @@ pub enum DmarcResult {
     Fail,
     /// The domain publishes nothing.
     None,
-    /// From does not have exactly one domain, so no domain has a policy for the message (RFC 7489
-    /// sections 6.6.1 and 11.2, RFC 9989).
+    /// From does not have exactly one domain (RFC 7489 sections 6.6.1 and 11.2, RFC 9989).
     NoAuthorDomain,
     /// The sender's domain or a signature belongs to the domain in From.
     Pass,

@@ -165,7 +165,7 @@ fn write(refusal: &RefusalEvent) {
     let what = match command {
         Some(Verb::Connect) => "connection refused",
         Some(_) => "refused",
-        None => "broken off",
+        None => "aborted",
     };
     tracing::info!(
         session_id = refusal.session.map(|session| format!("{session:016X}")),

@@ -82,7 +82,9 @@ impl SessionState {
             _ => return (self, Effect::out_of_order(reply::BAD_SEQUENCE)),
         };
         let Response::Message(SaslMessage(message)) = &response else {
-            return (Self::ready(hello), Effect::out_of_order(reply::AUTHENTICATION_CANCELLED));
+            let cancelled = reply::AUTHENTICATION_CANCELLED;
+            let refusal = relay_policy::malformed(cancelled, &"the client cancelled the exchange");
+            return (Self::ready(hello), Effect::Decided(refusal));
         };
         let step = exchange.step(message, &context.rules.users, context.conditions.seed.as_ref());
         let again = |hello| authenticating(hello, exchange);

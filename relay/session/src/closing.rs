@@ -111,7 +111,7 @@ impl Session {
         if !matches!(self.state, SessionState::WaitingForStore(_)) {
             self.context.summary.tell_broken_off(ending, last_reply);
         }
-        self.output.protocol.information(|| format!("disconnected: {ending}"));
+        self.output.protocol.information(|| format!("ended: {ending}"));
         self.abandon();
         self.asked = None;
         self.state = SessionState::Closed;

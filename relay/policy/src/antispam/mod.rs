@@ -127,7 +127,7 @@ fn by_list(zone: &str, verdict: &ListVerdict) -> (String, Option<Reply>) {
             (format!("the client is listed in {zone} with {answer}"), Some(reply))
         }
         ListVerdict::Unavailable(why) => {
-            (format!("{zone} gave no answer: {why}"), Some(BLOCK_LIST_UNAVAILABLE))
+            (format!("{zone} did not answer: {why}"), Some(BLOCK_LIST_UNAVAILABLE))
         }
     }
 }

@@ -43,7 +43,7 @@ fn the_message_as_a_whole() {
         (
             MessageFacts { bare_line_ending: true, ..fine },
             reply::BARE_LINE_ENDING,
-            Rule::BareLineEnding,
+            Rule::ForbiddenOctets,
             vec![],
         ),
         (MessageFacts { size: 65_537, ..fine }, reply::MESSAGE_TOO_LARGE, bypass, vec![]),
