@@ -54,6 +54,10 @@ impl Checks {
                 });
             }
             "dmarc:" => {
+                if value == "no author domain" {
+                    self.dmarc = Some((DmarcResult::NoAuthorDomain, DmarcPolicy::None));
+                    return Some(());
+                }
                 let (result, policy) = value.split_once(' ').unwrap_or((value, "none"));
                 let result = word(DmarcResult::ALL, DmarcResult::word, result)?;
                 self.dmarc = Some((result, word(DmarcPolicy::ALL, DmarcPolicy::word, policy)?));
@@ -105,7 +109,11 @@ impl Checks {
         }
         let dmarc = || {
             let (result, policy) = self.dmarc.expect("the dialogue has dmarc");
-            DmarcFinding { result, policy, domain: "author.example".to_owned(), why: None }
+            let domain = match result {
+                DmarcResult::NoAuthorDomain => "",
+                _ => "author.example",
+            };
+            DmarcFinding { result, policy, domain: domain.to_owned(), why: None }
         };
         Some(MessageFound {
             dkim: question.dkim.then(|| self.dkim.clone().expect("the dialogue has dkim")),

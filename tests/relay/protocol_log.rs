@@ -84,7 +84,7 @@ fn sessions_of_a_verbose_connector_are_in_the_log() {
         format!("> {noise}"),
         "< QUIT".to_owned(),
         "> 221 2.0.0 Service closing transmission channel".to_owned(),
-        "* disconnected: QUIT".to_owned(),
+        "* ended: QUIT".to_owned(),
     ]);
     assert_eq!(dialogue(&daemon, "127.0.0.9"), expected);
     for (number, line) in records(&daemon, "127.0.0.9").iter().enumerate() {
@@ -200,7 +200,7 @@ fn a_reload_makes_new_sessions_verbose() {
         session_line(&daemon, 0, address);
     }
     assert_eq!(records(&daemon, "127.0.0.11"), [] as [Value; 0]);
-    assert_eq!(dialogue(&daemon, "127.0.0.12").last().unwrap(), "* disconnected: QUIT");
+    assert_eq!(dialogue(&daemon, "127.0.0.12").last().unwrap(), "* ended: QUIT");
     assert_eq!(records(&daemon, "127.0.0.13"), [] as [Value; 0]);
 }
 

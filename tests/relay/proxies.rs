@@ -1,12 +1,13 @@
 //! Clients behind a proxy: their address for us, and which hosts may state it.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 
 use crate::PATIENCE;
 use crate::dialogue::Dialogue;
 use crate::edge::{ARTICLE, Edge, Mode, SCANNER, json_line};
 use relay_tests::sink::Message;
+use serde_json::Value;
 
 /// The host whose PROXY header is accepted, and the one whose XCLIENT is accepted.
 const PROXY: &str = "127.0.0.8";
@@ -75,6 +76,36 @@ fn the_address_that_a_proxy_states_selects_the_connector_for_all_cuts_of_the_hea
     // For itself, a proxy is a client with its own address.
     let own = speak(&edge, b"PROXY UNKNOWN\r\n", 100, RELAYING);
     assert!(own.contains(" Hello [127.0.0.8]\r\n") && own.contains("\r\n550 5.7.54 "), "{own}");
+}
+
+/// Every connection that sent an octet has a record, even if nothing could be answered.
+#[test]
+fn a_connection_without_a_valid_proxy_header_has_a_record() {
+    let edge = Edge::new(Mode::Userspace);
+    let _daemon = edge.start_with(&configuration(&edge, ARTICLE));
+    let records = || {
+        let trace = edge.relay(&["trace", "--json", "--remote", PROXY, "--since", "1h"]).json();
+        trace["refusals"].as_array().unwrap().clone()
+    };
+    for (number, octets) in ["EHLO c\r\n", "PROXY TCP4 x\r\n", "PROXY TCP4 "].iter().enumerate() {
+        let mut stream = connect(&edge);
+        stream.write_all(octets.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let refused = |status: &Value| status["no_connector"]["connections_refused"] == number + 1;
+        edge.wait_until(refused);
+    }
+    let found = records();
+    assert_eq!(found.len(), 3, "{found:?}");
+    for record in &found {
+        assert_eq!((&record["event"], &record["command"]), (&"REFUSE".into(), &"CONNECT".into()));
+        assert_eq!(record["rule"], "proxy_protocol_from");
+        assert!(record["remote"].as_str().unwrap().starts_with(PROXY), "{record}");
+        assert_eq!(record["reply"], Value::Null, "none was sent");
+    }
+    // A health check without an octet is no client.
+    drop(connect(&edge));
+    edge.wait_until(|status| status["no_connector"]["probes"] == 1);
+    assert_eq!(records().len(), 3);
 }
 
 /// An IPv6 client behind a proxy that connects to us over IPv4: the ranges of the client's own
@@ -152,6 +183,31 @@ max_inbound_connection_percentage_per_source = 100
     first.quit();
     edge.wait_until(|status| status["sessions"] == 3);
     assert!(open("127.0.0.20").greeting.starts_with("220 "));
+}
+
+/// If a proxy names no client, the address is that of the connection, and nothing claims that a
+/// proxy has stated it.
+#[test]
+fn a_proxy_that_states_no_address_is_the_client() {
+    let edge = Edge::new(Mode::Userspace);
+    let daemon = edge.start_with(&configuration(&edge, ARTICLE));
+    let mut told = edge.connect(XCLIENT);
+    assert!(told.say("XCLIENT NAME=printer.example PORT=1").starts_with("220 "));
+    assert!(told.hello().starts_with("250-edge.test Hello [127.0.0.9]\n"));
+    told.quit();
+    let line = json_line(&daemon, 0, |line| line["message"] == "session");
+    let port =
+        |line: &Value| line["remote"].as_str().unwrap().rsplit(':').next().map(str::to_owned);
+    assert!(!["0", "1"].map(|it| Some(it.to_owned())).contains(&port(&line)), "{line}");
+    assert_eq!(line["proxy"], Value::Null, "{line}");
+    assert!(!line["why"].as_str().unwrap().contains("stated the address"), "{line}");
+
+    let own = speak(&edge, b"PROXY UNKNOWN\r\n", 100, "EHLO c\r\nQUIT\r\n");
+    assert!(own.contains(" Hello [127.0.0.8]\r\n"), "{own}");
+    let of_proxy = |line: &Value| line["remote"].as_str().is_some_and(|it| it.starts_with(PROXY));
+    let line = json_line(&daemon, 0, |line| line["message"] == "session" && of_proxy(line));
+    assert_eq!(line["proxy"], Value::Null, "{line}");
+    assert_eq!(line["why"], "the userspace classifier is in use", "{line}");
 }
 
 fn arrived(edge: &Edge) -> Message {

@@ -23,12 +23,11 @@ pub(super) async fn ask(
 ) -> DmarcFinding {
     let domain = match one_domain(from) {
         Ok(domain) => domain,
-        // No domain is responsible for the message, so it is treated as if the domain requested
-        // refusal.
+        // No domain is responsible for the message, and no domain has a policy for it.
         Err(error) => {
             return DmarcFinding {
-                result: DmarcResult::Fail,
-                policy: DmarcPolicy::Reject,
+                result: DmarcResult::NoAuthorDomain,
+                policy: DmarcPolicy::None,
                 domain: String::new(),
                 why: Some(error.to_string()),
             };

@@ -111,7 +111,8 @@ fn lookup(value: Value<'_>) -> Result<RecipientLookup, Wrong> {
         )
     };
     let (scheme, server) = text.split_once("://").ok_or_else(wrong)?;
-    let protocol = match scheme {
+    // RFC 3986 section 3.1: schemes are compared without regard to case, as all words here are.
+    let protocol = match scheme.to_ascii_lowercase().as_str() {
         "smtp" => DeliveryProtocol::Smtp,
         "lmtp" => DeliveryProtocol::Lmtp,
         _ => return Err(wrong()),

@@ -15,8 +15,9 @@ use std::num::NonZeroU32;
 use crate::antispam;
 use crate::document::{Section, Value, Wrong, describe};
 use crate::limits::{BUDGET_TOKENS, CONNECTOR_NAME_CHARACTERS};
+use crate::mapped::MappedAddresses;
 use crate::tls::Tls;
-use crate::value::{boolean, host_name, number, one_of, parsed, text};
+use crate::value::{boolean, host_name, number, one_of, text};
 use relay_connector::binding::BindingError;
 use relay_connector::range::RangeError;
 use relay_connector::{Binding, Connector, ConnectorTls, ProtocolLoggingLevel, Range, SynBudget};
@@ -161,15 +162,17 @@ fn name(value: Value<'_>) -> Result<String, Wrong> {
 fn bindings(section: &mut Section<'_, '_>, encryption: &ConnectorTls) -> Vec<Binding> {
     let line = section.line_of("bindings");
     let implicit = &encryption.implicit_bindings;
+    let mut mapped = MappedAddresses::default();
     let mut bindings: Vec<Binding> = if implicit.is_empty() {
         section.require_list(
             "bindings",
             "write bindings = [\"0.0.0.0:25\", \"[::]:25\"], or an address of this host",
-            parsed(BindingError::mend),
+            |value| mapped.read(value, BindingError::mend),
         )
     } else {
-        section.take_list("bindings", parsed(BindingError::mend))
+        section.take_list("bindings", |value| mapped.read(value, BindingError::mend))
     };
+    mapped.warn(section, "bindings");
     for (index, binding) in bindings.iter().enumerate() {
         if bindings[..index].contains(binding) {
             let wrong = Wrong::new(format!("{binding} is listed twice"), "remove one of them");
@@ -187,12 +190,18 @@ fn bindings(section: &mut Section<'_, '_>, encryption: &ConnectorTls) -> Vec<Bin
 fn ranges(section: &mut Section<'_, '_>) -> Vec<Range> {
     let mend = "write remote_ip_ranges = [\"10.38.97.0/24\"]; \
                 for all clients [\"0.0.0.0/0\", \"::/0\"]";
-    section.require_list("remote_ip_ranges", mend, |value| {
-        let line = value.line;
-        let mut range: Range = parsed(RangeError::mend)(value)?;
-        range.line = line;
-        Ok(range)
-    })
+    let mut mapped = MappedAddresses::default();
+    let ranges = section.require_list("remote_ip_ranges", mend, |value| range(value, &mut mapped));
+    mapped.warn(section, "remote_ip_ranges");
+    ranges
+}
+
+/// One range, with its line.
+pub(super) fn range(value: Value<'_>, mapped: &mut MappedAddresses) -> Result<Range, Wrong> {
+    let line = value.line;
+    let mut range: Range = mapped.read(value, RangeError::mend)?;
+    range.line = line;
+    Ok(range)
 }
 
 /// Exchange requires the code at the beginning, so that the banner is the complete reply.

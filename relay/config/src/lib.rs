@@ -17,6 +17,7 @@ mod connector;
 mod document;
 mod finding;
 pub mod limits;
+mod mapped;
 mod message_tracking_log;
 mod next_hop;
 mod places;

@@ -5,18 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::document::{Document, Section, Value, Wrong};
+use crate::mapped::MappedAddresses;
 use crate::places::{DEFAULT_QUEUE, DEFAULT_SOCKET};
-use crate::value::{
-    boolean, duration, host_name, mailbox, one_of, parsed, path, size, text, timespan,
-};
+use crate::value::{boolean, duration, host_name, mailbox, one_of, path, size, text, timespan};
 use crate::{
     Authentication, ClassifierConfig, ClassifierMode, Config, ConfigErrors, ControlConfig,
     DaemonConfig, DeliveryConfig, Log, LogFormat, LogLevel, QueueConfig, accepted_domain, antispam,
     back_pressure, connector, digest, message_tracking_log, next_hop, route, tls, warning,
 };
 use relay_connector::limits::CONNECTOR_IDS;
-use relay_connector::range::RangeError;
-use relay_connector::{Clients, Proxies, Range, Table};
+use relay_connector::{Clients, Proxies, Table};
 use relay_delivery::{NextHop, Routes};
 use relay_mail::path::Domain;
 use relay_queue::limits::DELAY_NOTIFICATION_TIMEOUT;
@@ -311,14 +309,13 @@ fn log(mut section: Section<'_, '_>) -> Log {
 }
 
 fn proxies(mut section: Section<'_, '_>) -> Proxies {
-    let range = |value: Value<'_>| {
-        let line = value.line;
-        let mut range: Range = parsed(RangeError::mend)(value)?;
-        range.line = line;
-        Ok(range)
+    let ranges = |key| {
+        let mut mapped = MappedAddresses::default();
+        let ranges = section.take_list(key, |value| connector::range(value, &mut mapped));
+        mapped.warn(&section, key);
+        ranges
     };
-    let proxy_protocol_from = section.take_list("proxy_protocol_from", range);
-    let xclient_from = section.take_list("xclient_from", range);
+    let [proxy_protocol_from, xclient_from] = ["proxy_protocol_from", "xclient_from"].map(ranges);
     section.finish(|_| None);
     Proxies { proxy_protocol_from, xclient_from }
 }

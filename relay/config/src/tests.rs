@@ -62,6 +62,40 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!((connector.line, connector.remote_ip_ranges[0].line), (4, 7));
 }
 
+/// Exchange does not distinguish the case of words either.
+#[test]
+fn words_are_compared_without_regard_to_case() {
+    let text = r#"
+hostname = "e.example"
+classifier.mode = "AUTO"
+log = { format = "JSON", level = "DEBUG" }
+[delivery]
+smart_host = "h:25"
+tls = "OPPORTUNISTIC"
+protocol = "SMTP"
+[[accepted_domain]]
+name = "a.example"
+type = "AUTHORITATIVE"
+recipient_lookup = "LMTP://h:24"
+[[connector]]
+name = "C"
+bindings = ["0.0.0.0:25"]
+remote_ip_ranges = ["0.0.0.0/0"]
+permission_groups = ["ANONYMOUSUSERS"]
+auth_mechanism = ["NONE"]
+size_enabled = "ENABLED"
+message_rate_source = "IPADDRESS"
+message_rate_limit = "UNLIMITED"
+protocol_logging_level = "VERBOSE"
+antispam = { spf = "ANNOTATE" }
+denies = { anonymous = ["MS-EXCH-SMTP-SUBMIT"] }
+"#;
+    for text in [text.to_owned(), text.to_ascii_lowercase().replace("\"c\"", "\"C\"")] {
+        let refusal = Config::parse(&text, "relay.toml").err().map(|error| error.to_string());
+        assert_eq!(refusal, None);
+    }
+}
+
 #[test]
 fn every_key_is_read() {
     let config = parse(

@@ -22,9 +22,6 @@ pub enum BindingError {
     /// `%eth0`: names of interfaces are not part of the address that the kernel compares.
     #[error("`{0}` has a zone id")]
     ZoneId(String),
-    /// `[::ffff:192.0.2.1]:25`.
-    #[error("`{0}` is an IPv4 address written as IPv6")]
-    MappedIpv4(String),
     /// `[fe80::1]:25`: the interface is not known.
     #[error("`{0}` is a link-local address, and each interface may have it")]
     LinkLocal(String),
@@ -73,6 +70,7 @@ impl fmt::Display for Binding {
 impl FromStr for Binding {
     type Err = BindingError;
 
+    /// An IPv4 address may be written as IPv6, and is read as IPv4.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.contains('%') {
             return Err(BindingError::ZoneId(text.to_owned()));
@@ -82,10 +80,8 @@ impl FromStr for Binding {
         if address.port() == 0 {
             return Err(BindingError::PortZero(text.to_owned()));
         }
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         match address.ip() {
-            IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some() => {
-                Err(BindingError::MappedIpv4(text.to_owned()))
-            }
             IpAddr::V6(ip) if ip.is_unicast_link_local() => {
                 Err(BindingError::LinkLocal(text.to_owned()))
             }
@@ -110,7 +106,6 @@ impl BindingError {
                     .to_owned()
             }
             Self::Group(_) => "write an address of this host".to_owned(),
-            Self::MappedIpv4(_) => "write the IPv4 address itself, as in `192.0.2.1:25`".to_owned(),
         }
     }
 }
@@ -125,6 +120,8 @@ mod tests {
             let binding: Binding = text.parse().unwrap();
             assert_eq!(binding.to_string(), text);
         }
+        let mapped: Binding = "[::ffff:10.0.0.1]:25".parse().unwrap();
+        assert_eq!(mapped.to_string(), "10.0.0.1:25");
         for (text, problem, mend) in [
             ("0.0.0.0", "not an address and a port", "`0.0.0.0:25`"),
             ("mail:25", "not an address and a port", "`0.0.0.0:25`"),
@@ -134,7 +131,7 @@ mod tests {
             ("[ff02::1]:25", "a group", "of this host"),
             ("224.0.0.1:25", "a group", "of this host"),
             ("255.255.255.255:25", "a group", "of this host"),
-            ("[::ffff:10.0.0.1]:25", "IPv4 address written as IPv6", "the IPv4 address itself"),
+            ("[::ffff:255.255.255.255]:25", "a group", "of this host"),
         ] {
             let error = text.parse::<Binding>().unwrap_err();
             assert!(error.to_string().contains(problem), "{error}");

@@ -82,8 +82,9 @@ impl Connection {
     }
 }
 
-/// An IPv6 address keeps its scope.
-fn canonical(address: SocketAddr) -> SocketAddr {
+/// The address and port of a connection as all parts of the daemon write it: IPv4 as IPv4. An IPv6
+/// address keeps its scope.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         IpAddr::V4(v4) => SocketAddr::new(IpAddr::V4(v4), address.port()),
         IpAddr::V6(_) => address,

@@ -3,10 +3,14 @@
 //! Addresses are compared as 128-bit numbers, IPv4 as `::ffff:a.b.c.d`. A range has one family, and
 //! is only compared with addresses of that family: see [`super::table`].
 
-use crate::ClientAddress;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
+
+use crate::ClientAddress;
+
+/// Bits before the IPv4 address in an IPv6 address that stands for it (RFC 4291 section 2.5.5.2).
+const MAPPED_BITS: u8 = 96;
 
 /// IPv4 or IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,9 +69,6 @@ pub enum RangeError {
     /// `fe80::1%eth0`: the kernel compares addresses, and the zone is not part of an address.
     #[error("`{0}` has a zone id, which is no part of an address on the wire")]
     ZoneId(String),
-    /// `::ffff:10.0.0.1`: a second notation of an IPv4 address that would never match.
-    #[error("`{0}` is an IPv4 address written as IPv6")]
-    MappedIpv4(Ipv6Addr),
     /// A single `0.0.0.0` or `::` is an address that no client has, and probably meant as all
     /// addresses.
     #[error("`{0}` is a single address that no client can have")]
@@ -124,7 +125,7 @@ impl Range {
         self.family
     }
 
-    /// The range as it was written.
+    /// The range as it was written, IPv4 addresses as IPv4.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -177,20 +178,34 @@ fn largest_block(low: u128, high: u128) -> (Block, u128) {
 impl FromStr for Range {
     type Err = RangeError;
 
+    /// An IPv4 address may be written as IPv6 (`::ffff:10.0.0.1`). It is read as IPv4, and so is
+    /// [`Range::text`].
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let text = text.trim();
-        let (low, high, family) = if let Some((from, to)) = text.split_once('-') {
-            between(address(from)?, address(to)?)?
+        let is_mapped = |address: IpAddr| address != address.to_canonical();
+        let (low, high, family, written) = if let Some((from, to)) = text.split_once('-') {
+            let (from, to) = (address(from)?, address(to)?);
+            let ends = [from.to_canonical(), to.to_canonical()];
+            let (low, high, family) = between(ends[0], ends[1])?;
+            let is_rewritten = is_mapped(from) || is_mapped(to);
+            (low, high, family, is_rewritten.then(|| format!("{}-{}", ends[0], ends[1])))
         } else if let Some((start, prefix)) = text.split_once('/') {
-            prefixed(address(start)?, prefix.trim())?
+            let start = address(start)?;
+            let (low, high, family, bits) = prefixed(start, prefix.trim())?;
+            let written = is_mapped(start).then(|| format!("{}/{bits}", start.to_canonical()));
+            (low, high, family, written)
         } else {
-            let address = address(text)?;
+            let written = address(text)?;
+            let address = written.to_canonical();
             if address.is_unspecified() {
                 return Err(RangeError::Unspecified(address));
             }
-            (number_of(address), number_of(address), Family::of(address))
+            let number = number_of(address);
+            let rewritten = is_mapped(written).then(|| address.to_string());
+            (number, number, Family::of(address), rewritten)
         };
-        Ok(Self { low, high, family, text: text.into(), line: 0 })
+        let text = written.map_or_else(|| text.into(), String::into_boxed_str);
+        Ok(Self { low, high, family, text, line: 0 })
     }
 }
 
@@ -199,13 +214,7 @@ fn address(text: &str) -> Result<IpAddr, RangeError> {
     if text.contains('%') {
         return Err(RangeError::ZoneId(text.to_owned()));
     }
-    match text.parse() {
-        Ok(IpAddr::V6(address)) if address.to_ipv4_mapped().is_some() => {
-            Err(RangeError::MappedIpv4(address))
-        }
-        Ok(address) => Ok(address),
-        Err(_) => Err(RangeError::NotAnAddress(text.to_owned())),
-    }
+    text.parse().map_err(|_| RangeError::NotAnAddress(text.to_owned()))
 }
 
 fn between(from: IpAddr, to: IpAddr) -> Result<(u128, u128, Family), RangeError> {
@@ -219,12 +228,20 @@ fn between(from: IpAddr, to: IpAddr) -> Result<(u128, u128, Family), RangeError>
     Ok((low, high, Family::of(from)))
 }
 
-/// Host bits may be set: Exchange's own documentation writes `192.168.1.1/24`.
-fn prefixed(address: IpAddr, prefix: &str) -> Result<(u128, u128, Family), RangeError> {
+/// Lowest and highest address, the family, and the prefix length in that family. Host bits may be
+/// set: Exchange's own documentation writes `192.168.1.1/24`. A prefix of a mapped address that is
+/// shorter than the mapping would be about both families.
+fn prefixed(address: IpAddr, prefix: &str) -> Result<(u128, u128, Family, u8), RangeError> {
     let wrong = || RangeError::PrefixLength { address, prefix: prefix.to_owned() };
-    let network =
-        ipnet::IpNet::new(address, prefix.parse().map_err(|_| wrong())?).map_err(|_| wrong())?;
-    Ok((number_of(network.network()), number_of(network.broadcast()), Family::of(address)))
+    let bits: u8 = prefix.parse().map_err(|_| wrong())?;
+    let canonical = address.to_canonical();
+    let bits = match canonical == address {
+        true => bits,
+        false => bits.checked_sub(MAPPED_BITS).ok_or_else(wrong)?,
+    };
+    let network = ipnet::IpNet::new(canonical, bits).map_err(|_| wrong())?;
+    let (low, high) = (number_of(network.network()), number_of(network.broadcast()));
+    Ok((low, high, Family::of(canonical), bits))
 }
 
 impl RangeError {
@@ -235,8 +252,12 @@ impl RangeError {
                  (`10.0.0.1-10.0.0.9`) or a prefix (`10.0.0.0/24`)"
                 .to_owned(),
             Self::PrefixLength { address, .. } => {
-                let longest = if address.is_ipv4() { 32 } else { 128 };
-                format!("write a number from 0 to {longest} after the slash")
+                let (shortest, longest) = match address {
+                    IpAddr::V4(_) => (0, 32),
+                    IpAddr::V6(address) if address.to_ipv4_mapped().is_some() => (MAPPED_BITS, 128),
+                    IpAddr::V6(_) => (0, 128),
+                };
+                format!("write a number from {shortest} to {longest} after the slash")
             }
             Self::Reversed { from, to } => format!("write `{to}-{from}`"),
             Self::TwoFamilies => "write one range for IPv4 and one for IPv6".to_owned(),
@@ -244,10 +265,6 @@ impl RangeError {
                 let address = text.split('%').next().unwrap_or_default();
                 format!("leave the zone out: `{address}`")
             }
-            Self::MappedIpv4(address) => match address.to_ipv4_mapped() {
-                Some(ipv4) => format!("write `{ipv4}`"),
-                None => "write the IPv4 address".to_owned(),
-            },
             Self::Unspecified(address) => {
                 format!("for every address write `{address}/0`")
             }
@@ -309,13 +326,32 @@ mod tests {
             ("10.0.0.9-10.0.0.1", "ends before it begins", "write `10.0.0.1-10.0.0.9`"),
             ("10.0.0.1-2001:db8::1", "one address family and ends with the other", "one for IPv6"),
             ("fe80::1%11", "`fe80::1%11` has a zone id", "leave the zone out: `fe80::1`"),
-            ("::ffff:10.0.0.1", "an IPv4 address written as IPv6", "write `10.0.0.1`"),
+            ("::ffff:10.0.0.1/33", "not a prefix length of ::ffff:10.0.0.1", "from 96 to 128"),
+            ("::ffff:10.0.0.1/129", "not a prefix length of ::ffff:10.0.0.1", "from 96 to 128"),
+            ("::ffff:0.0.0.0", "a single address that no client can have", "write `0.0.0.0/0`"),
             ("0.0.0.0", "a single address that no client can have", "write `0.0.0.0/0`"),
             ("::", "a single address that no client can have", "write `::/0`"),
         ] {
             let error = text.parse::<Range>().unwrap_err();
             assert!(error.to_string().contains(problem), "{text}: {error}");
             assert!(error.mend().contains(mend), "{text}: {}", error.mend());
+        }
+    }
+
+    #[test]
+    fn an_ipv4_address_written_as_ipv6_is_read_as_ipv4() {
+        for (text, expected) in [
+            ("::ffff:10.1.1.1", "10.1.1.1"),
+            ("::FFFF:0A01:0101", "10.1.1.1"),
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:10.0.0.0/96", "10.0.0.0/0"),
+            ("::ffff:10.0.0.1-::ffff:10.0.0.9", "10.0.0.1-10.0.0.9"),
+            ("10.0.0.1-::ffff:10.0.0.9", "10.0.0.1-10.0.0.9"),
+        ] {
+            let range: Range = text.parse().unwrap();
+            let plain: Range = expected.parse().unwrap();
+            assert_eq!(range.text(), expected, "{text}");
+            assert_eq!(range, plain, "{text}");
         }
     }
 

@@ -16,7 +16,6 @@
 //! finds the smallest range because an outer range's block around an address contains the inner
 //! range's; if both are equal, the smaller range gets the block.
 
-use crate::ClientAddress;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -24,7 +23,7 @@ use std::sync::Arc;
 use crate::limits::{BINDINGS, TABLE_BLOCKS};
 use crate::range::{Block, Family, number_of};
 use crate::table::sweep::{Conflicts, blocks_of, ranges_on, sweep};
-use crate::{Binding, Connector, ConnectorId, RangeId};
+use crate::{Binding, ClientAddress, Connector, ConnectorId, RangeId};
 
 mod sweep;
 #[cfg(test)]

@@ -1,12 +1,11 @@
 //! What does the client of a question send, and which replies does its session give?
 
-use relay_connector::Connection;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
-use relay_connector::SizeEnabled;
+use relay_connector::{ClientAddress, Connection, SizeEnabled};
 use relay_mail::envelope::Envelope;
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::QUEUED;
@@ -19,8 +18,6 @@ use relay_policy::{Decision, Inquiry, InquiryAnswer, Peer, Rules};
 use relay_session::player::{Player, World};
 use relay_session::{Conditions, MessageBegun, Opening, Session};
 
-/// The client's name if the question has none. A connector may require a domain.
-const NO_NAME: &str = "client.example";
 /// The password of the client; it is never compared.
 const PASSWORD: &str = "password";
 
@@ -90,8 +87,10 @@ impl<'a> Dialogue<'a> {
         if self.player.session().is_closed() {
             return false;
         }
-        let name = question.helo.as_ref().map_or(NO_NAME, |name| name.as_str());
-        let ehlo = format!("EHLO {name}");
+        let ehlo = match &question.helo {
+            Some(name) => format!("EHLO {}", name.as_str()),
+            None => format!("EHLO {}", address_literal(question.remote)),
+        };
         // Where TLS begins with the first octet it has begun.
         let starts_tls = question.tls && !self.player.session().peer().tls;
         self.say(&ehlo, question.helo.is_none())
@@ -162,6 +161,15 @@ impl<'a> Dialogue<'a> {
             });
         }
         passes
+    }
+}
+
+/// The name of a client that has no domain name (RFC 5321 section 4.1.4). Whether a client has a
+/// domain name is not known without `helo`, and a connector may require one.
+fn address_literal(client: ClientAddress) -> String {
+    match client.ip() {
+        IpAddr::V4(address) => format!("[{address}]"),
+        IpAddr::V6(address) => format!("[IPv6:{address}]"),
     }
 }
 

@@ -9,12 +9,11 @@ mod dialogue;
 #[cfg(test)]
 mod tests;
 
-use relay_connector::ClientAddress;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use relay_connector::{Binding, Connector, RangeId, TableMatch};
+use relay_connector::{Binding, ClientAddress, Connector, RangeId, TableMatch};
 use relay_mail::hello::HelloName;
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::store_error::StoreError;
@@ -33,7 +32,7 @@ pub struct Question {
     pub remote: ClientAddress,
     /// The local address and port that it connects to.
     pub local: SocketAddr,
-    /// The client's name in EHLO.
+    /// The client's name in EHLO; `None`: its address.
     pub helo: Option<HelloName>,
     /// Does it start TLS?
     pub tls: bool,
@@ -107,6 +106,23 @@ pub fn explain(now: Instant, rules: &Arc<Rules>, question: &Question) -> Explana
 
 /// The same on a host in this state, with inquiries.
 pub fn explain_with(
+    now: Instant,
+    rules: &Arc<Rules>,
+    question: &Question,
+    host: &HostState,
+    find_out: &mut dyn FnMut(Inquiry) -> InquiryAnswer,
+) -> Explanation {
+    let mut explanation = play(now, rules, question, host, find_out);
+    // The explanation is about the client itself, not about a client that it forwards.
+    if rules.proxies.sends_header(question.remote)
+        && let Some(greeting) = explanation.steps.first_mut()
+    {
+        greeting.decision.because.insert(0, relay_policy::own_proxy_header());
+    }
+    explanation
+}
+
+fn play(
     now: Instant,
     rules: &Arc<Rules>,
     question: &Question,

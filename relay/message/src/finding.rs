@@ -1,9 +1,9 @@
 //! The possible findings of the checks, in the words of their standards.
 
-use relay_connector::ClientAddress;
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use relay_connector::ClientAddress;
 use relay_mail::path::{Domain, ReversePath};
 
 /// The client as the checks see it. Only SPF uses its name.
@@ -186,7 +186,7 @@ pub enum DkimResult {
 pub struct DmarcFinding {
     /// Its result.
     pub result: DmarcResult,
-    /// The policy of the domain for mail that fails.
+    /// The policy of the domain for mail that fails; `None` if no domain published one.
     pub policy: DmarcPolicy,
     /// The domain of From; empty if there is not exactly one domain.
     pub domain: String,
@@ -201,6 +201,8 @@ pub enum DmarcResult {
     Fail,
     /// The domain publishes nothing.
     None,
+    /// From does not have exactly one domain (RFC 7489 sections 6.6.1 and 11.2, RFC 9989).
+    NoAuthorDomain,
     /// The sender's domain or a signature belongs to the domain in From.
     Pass,
     /// The records of the domain cannot be understood.
@@ -281,7 +283,7 @@ words! {
     DkimResult: Fail = "fail", Neutral = "neutral", Pass = "pass", PermError = "permerror",
         Policy = "policy", TempError = "temperror";
     DmarcResult: Fail = "fail", None = "none", Pass = "pass", PermError = "permerror",
-        TempError = "temperror";
+        NoAuthorDomain = "permerror", TempError = "temperror";
     DmarcPolicy: None = "none", Quarantine = "quarantine", Reject = "reject";
     RspamdAction: AddHeader = "add header", Discard = "discard", Greylist = "greylist",
         NoAction = "no action", Quarantine = "quarantine", Reject = "reject",

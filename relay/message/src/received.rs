@@ -1,10 +1,10 @@
 //! Our own trace field (RFC 5321 section 4.4).
 
-use relay_connector::ClientAddress;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use relay_connector::ClientAddress;
 use relay_connector::Principal;
 use relay_mail::hello::HelloName;
 use relay_mail::path::MailHost;

@@ -57,7 +57,7 @@ fn asked(sender: Option<&SenderFound>, message: Option<&MessageFound>) -> Option
 }
 
 /// The findings that make a message suspicious although the policy accepts it: a block list, a
-/// domain whose policy is quarantine or reject, Rspamd. A failed SPF or DKIM alone is not
+/// domain whose policy is quarantine or reject, an unclear author domain, Rspamd. A failed SPF or DKIM alone is not
 /// suspicious: forwarded mail fails SPF, and much mail has no signature.
 fn suspicions(sender: Option<&SenderFound>, message: Option<&MessageFound>) -> Vec<String> {
     let mut suspicions = Vec::new();
@@ -66,12 +66,14 @@ fn suspicions(sender: Option<&SenderFound>, message: Option<&MessageFound>) -> V
             suspicions.push(format!("listed in {} ({answer})", list.zone.ascii()));
         }
     }
-    let dmarc = message.and_then(|message| message.dmarc.as_ref());
-    if let Some(dmarc) = dmarc
-        && dmarc.result == DmarcResult::Fail
-        && dmarc.policy != DmarcPolicy::None
-    {
-        suspicions.push(format!("dmarc {}", dmarc.policy));
+    match message.and_then(|message| message.dmarc.as_ref()) {
+        Some(dmarc) if dmarc.result == DmarcResult::NoAuthorDomain => {
+            suspicions.push("dmarc no author domain".to_owned());
+        }
+        Some(dmarc) if dmarc.result == DmarcResult::Fail && dmarc.policy != DmarcPolicy::None => {
+            suspicions.push(format!("dmarc {}", dmarc.policy));
+        }
+        _ => {}
     }
     if let Some(RspamdFinding::Verdict { action, score }) =
         message.and_then(|message| message.rspamd.as_ref())
@@ -150,5 +152,17 @@ mod tests {
         let quarantine = "X-Relay-Spam: Yes;\r\n\tdmarc quarantine\r\n".to_owned();
         assert_eq!(dmarc(DmarcPolicy::Quarantine), Some(quarantine));
         assert_eq!(dmarc(DmarcPolicy::None), None);
+    }
+
+    #[test]
+    fn a_message_without_an_author_domain_is_suspicious() {
+        let dmarc = DmarcFinding {
+            result: DmarcResult::NoAuthorDomain,
+            policy: DmarcPolicy::None,
+            domain: String::new(),
+            why: None,
+        };
+        let field = field(None, Some(&MessageFound { dmarc: Some(dmarc), ..Default::default() }));
+        assert!(field.unwrap().starts_with("X-Relay-Spam: Yes;"));
     }
 }

@@ -23,7 +23,7 @@ pub fn mail_under_pressure(peer: &Peer, pressure: Pressure) -> Option<Decision> 
         PressureLevel::Normal => return None,
         PressureLevel::Medium if is_server(peer.principal) => return None,
         PressureLevel::Medium => {
-            reasons.note(Rule::BackPressure, format!("{} is no server", peer.principal));
+            reasons.note(Rule::BackPressure, format!("{} is not a server", peer.principal));
         }
         PressureLevel::High => {}
     }

@@ -1,6 +1,6 @@
 //! The greeting of a connection, and whether it may be encrypted.
 
-use crate::{Consequence, Decision, Peer, Reasons, Rule};
+use crate::{Because, Consequence, Decision, Peer, Reasons, Rule};
 use relay_connector::Connector;
 use relay_mail::reply::{
     BAD_SEQUENCE, GREETING, SERVICE_NOT_AVAILABLE, START_TLS, UNRECOGNIZED_COMMAND,
@@ -26,6 +26,13 @@ pub fn connect(connector: Option<&Connector>) -> Decision {
         None => format!("{} {}", connector.fqdn, GREETING.text),
     };
     reasons.decide(GREETING.with_text(text))
+}
+
+/// What a client in `proxy_protocol_from` sends before it gets the greeting for itself.
+pub fn own_proxy_header() -> Because {
+    let found = "the client must begin with a PROXY header, without which the connection ends \
+        without a reply; here the header is UNKNOWN or LOCAL, which names no other client";
+    Because { rule: Rule::ProxyProtocolFrom, found: found.into() }
 }
 
 /// STARTTLS: offered once, if the connector has Tls and a certificate.

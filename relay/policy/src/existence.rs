@@ -75,7 +75,7 @@ fn by_finding(
             RECIPIENT_OK
         }
         RecipientFinding::Unavailable(why) => {
-            reasons.note(RULE, format!("{lookup} gave no answer: {why}"));
+            reasons.note(RULE, format!("{lookup} did not answer: {why}"));
             RECIPIENT_UNVERIFIED
         }
         RecipientFinding::Unknown(reply) => {

@@ -74,13 +74,25 @@ pub enum Found {
         /// [`crate::limits::RECIPIENTS_BEYOND_MEMORY`].
         limit: u64,
     },
+    /// The session has exceeded one of its limits.
+    SessionLimit {
+        /// The largest permitted count.
+        limit: u64,
+        /// What is counted.
+        counted: &'static str,
+        /// Rule and finding of the refusal that exceeded the limit.
+        last: Option<String>,
+    },
 }
 
 impl Found {
     /// The compared quantity, in the unit of its limit.
     pub fn measured(&self) -> Option<u64> {
         match *self {
-            Self::Sentence(_) | Self::MessageRate { .. } | Self::Recipients { .. } => None,
+            Self::Sentence(_)
+            | Self::MessageRate { .. }
+            | Self::Recipients { .. }
+            | Self::SessionLimit { .. } => None,
             Self::ChunksOverflow { octets, .. }
             | Self::HeaderOctets { octets, .. }
             | Self::MessageOctets { octets, .. }
@@ -101,7 +113,8 @@ impl Found {
             | Self::MessageOctets { limit, .. }
             | Self::MessageRate { limit, .. }
             | Self::Recipients { limit }
-            | Self::RecipientsMemory { limit, .. } => Some(limit),
+            | Self::RecipientsMemory { limit, .. }
+            | Self::SessionLimit { limit, .. } => Some(limit),
         }
     }
 
@@ -109,6 +122,7 @@ impl Found {
     pub fn heap_octets(&self) -> usize {
         match self {
             Self::Sentence(Cow::Owned(sentence)) => sentence.capacity(),
+            Self::SessionLimit { last: Some(last), .. } => last.capacity(),
             _ => 0,
         }
     }
@@ -151,6 +165,12 @@ impl fmt::Display for Found {
             Self::Recipients { limit } => write!(f, "{limit} are accepted already"),
             Self::RecipientsMemory { octets, .. } => {
                 write!(f, "used up, and the recipients so far take {octets} octets")
+            }
+            Self::SessionLimit { limit, counted, last: None } => {
+                write!(f, "more than {limit} {counted}")
+            }
+            Self::SessionLimit { limit, counted, last: Some(last) } => {
+                write!(f, "more than {limit} {counted}; the last refusal: {last}")
             }
         }
     }

@@ -35,6 +35,7 @@ mod reserved_domain;
 mod rule;
 mod rules;
 mod sender;
+mod session_limit;
 mod smtputf8;
 mod transaction;
 
@@ -55,7 +56,7 @@ pub use back_pressure::{
     connect_under_pressure, mail_under_pressure, message_beyond_memory, rcpt_over_memory_share,
 };
 pub use back_pressure_settings::BackPressureSettings;
-pub use connect::{connect, start_tls};
+pub use connect::{connect, own_proxy_header, start_tls};
 pub use extensions::{not_offered, unknown_bdat};
 pub use found::Found;
 pub use hello::{ehlo, helo};
@@ -73,6 +74,7 @@ pub use reports::{limit_notify, limit_ret};
 pub use rule::Rule;
 pub use rules::Rules;
 pub use sender::{authors, mail};
+pub use session_limit::SessionLimit;
 pub use smtputf8::needs_smtputf8;
 pub use transaction::{begin_transaction, no_certificate};
 

@@ -56,7 +56,7 @@ pub fn chunk(peer: &Peer, so_far: u64, octets: u64) -> Decision {
 fn decide(peer: &Peer, facts: &MessageFacts, reasons: &mut Reasons) -> Reply {
     let limits = &peer.connector.limits;
     if facts.bare_line_ending {
-        reasons.note(Rule::BareLineEnding, "a line ends with something other than CRLF");
+        reasons.note(Rule::ForbiddenOctets, "the message has a bare CR, a bare LF or a NUL");
         return BARE_LINE_ENDING;
     }
     if is_too_large(peer, facts.size, reasons) {

@@ -45,8 +45,6 @@ rules! {
     BackPressure = "back_pressure",
     /// `banner`.
     Banner = "banner",
-    /// A line of the message that does not end with CRLF.
-    BareLineEnding = "bare line ending",
     /// Do the sizes of chunks add up?
     ChunkSize = "BDAT",
     /// `binary_mime_enabled`.
@@ -71,6 +69,8 @@ rules! {
     EightBitMimeEnabled = "eight_bit_mime_enabled",
     /// `ExchangeServer` of `auth_mechanism`.
     ExchangeServer = "ExchangeServer",
+    /// A bare CR, a bare LF or a NUL in a message.
+    ForbiddenOctets = "forbidden octets",
     /// The guard in the kernel.
     Guard = "guard",
     /// The number of header fields.
@@ -91,10 +91,16 @@ rules! {
     MaxInboundConnectionPercentagePerSource = "max_inbound_connection_percentage_per_source",
     /// `max_local_hop_count`.
     MaxLocalHopCount = "max_local_hop_count",
+    /// `max_logon_failures`.
+    MaxLogonFailures = "max_logon_failures",
     /// `max_message_size`.
     MaxMessageSize = "max_message_size",
+    /// `max_protocol_errors`.
+    MaxProtocolErrors = "max_protocol_errors",
     /// `max_recipients_per_message`.
     MaxRecipientsPerMessage = "max_recipients_per_message",
+    /// `max_refused_recipients`.
+    MaxRefusedRecipients = "max_refused_recipients",
     /// The mechanism that AUTH names.
     Mechanism = "mechanism",
     /// `message_memory`.
@@ -107,6 +113,8 @@ rules! {
     Postmaster = "postmaster",
     /// The grammar of commands, and their order.
     Protocol = "protocol",
+    /// `proxy_protocol_from` of `[proxies]`.
+    ProxyProtocolFrom = "proxy_protocol_from",
     /// Does the queue accept the message?
     Queue = "queue",
     /// How the recipient is written.
@@ -173,13 +181,14 @@ mod tests {
         let all: BTreeSet<_> = names.iter().copied().chain(permissions).collect();
         assert_eq!(all.len(), names.len() + Permission::ALL.len());
         let expected = "AuthAs accepted_domain auth_mechanism authentication back_pressure banner \
-            bare_line_ending BDAT binary_mime_enabled block_lists chunking_enabled connector \
+            BDAT binary_mime_enabled block_lists chunking_enabled connector \
             delivery_status_notification_enabled dkim dmarc domain_secure_enabled EHLO \
-            eight_bit_mime_enabled ExchangeServer guard header_fields header_From logon_failures \
+            eight_bit_mime_enabled ExchangeServer forbidden_octets guard header_fields header_From logon_failures \
             max_header_size max_hop_count max_inbound_connection max_inbound_connection_per_source \
-            max_inbound_connection_percentage_per_source max_local_hop_count max_message_size \
-            max_recipients_per_message mechanism message_memory message_rate_limit NOTIFY=SUCCESS \
-            postmaster protocol queue recipient recipient_lookup recipients_file refuse \
+            max_inbound_connection_percentage_per_source max_local_hop_count max_logon_failures \
+            max_message_size max_protocol_errors max_recipients_per_message \
+            max_refused_recipients mechanism message_memory message_rate_limit NOTIFY=SUCCESS \
+            postmaster protocol proxy_protocol_from queue recipient recipient_lookup recipients_file refuse \
             reject_reserved_second_level_recipient_domains \
             reject_reserved_top_level_recipient_domains reject_single_label_recipient_domains \
             require_ehlo_domain require_tls RET=FULL rspamd send_as sender session size_enabled \

@@ -75,7 +75,7 @@ impl Counts {
                 match why {
                     Why::TagMissing | Why::TagUnreadable => add(&counters.tags_missing),
                     Why::TagDisagrees | Why::TagUnknown => add(&counters.tags_disagreeing),
-                    Why::Proxied | Why::Userspace => {}
+                    Why::Proxied | Why::StartedAgain | Why::Userspace => {}
                 }
             }
         }

@@ -33,7 +33,6 @@ mod transport;
 #[cfg(test)]
 mod tests;
 
-use relay_connector::ClientAddress;
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -55,10 +54,9 @@ use crate::tls::{CertificateStatus, Handshake, ServerHandshakes, TlsCredentials}
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use relay_antispam::Checks;
-use relay_connector::{ConnectorId, Limits, Range, TableMatch};
+use relay_connector::{ClientAddress, ConnectorId, Limits, Range, TableMatch};
 use relay_kernel::classifier::{Classifier, ConnectorChoice};
-use relay_policy::BackPressureSettings;
-use relay_policy::{Inquiry, InquiryAnswer, Rules};
+use relay_policy::{BackPressureSettings, Inquiry, InquiryAnswer, Rules};
 use relay_queue::Queue;
 use relay_session::Conditions;
 use relay_session::limits::INQUIRY_WAIT;

@@ -28,6 +28,15 @@ pub(super) struct NewConnection {
     pub(super) permit: OwnedSemaphorePermit,
 }
 
+/// Whose connection is it?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ConnectionOwner {
+    /// A client's, perhaps behind a proxy.
+    Client,
+    /// A proxy's own: it may be a health check.
+    Proxy,
+}
+
 impl NewConnection {
     /// Begins the session of the connection, or refuses it.
     pub(super) fn start(self, remote: SocketAddr) {
@@ -39,35 +48,46 @@ impl NewConnection {
             return;
         }
         let classification = self.shared.classifier.classify(self.stream.as_fd(), &connection);
-        self.begin(connection, classification);
+        self.begin(connection, classification, ConnectionOwner::Client);
     }
 
     /// Reads the header of a proxy, and continues with the client that it states. The kernel's tag is
-    /// about the proxy, so the daemon's table decides.
+    /// about the proxy, so the daemon's table decides; about the proxy itself the tag decides.
     async fn behind_proxy(mut self, connection: Connection) {
         let header = tokio::select! {
             header = proxy_header::read(&mut self.stream) => header,
             Ok(_) = self.stop.wait_for(|stop| *stop > Stop::No) => return,
         };
         let (proxy, local) = (connection.remote(), connection.local());
-        let connection = match header {
-            Ok(ProxyHeader::Client(client)) => connection.through_proxy(client),
-            Ok(ProxyHeader::Own) => connection,
+        let client = match header {
+            Ok(ProxyHeader::Client(client)) => Some(client),
+            Ok(ProxyHeader::Own) => None,
             Err(ProxyHeaderError::Probe) => {
                 tracing::debug!(%proxy, %local, "health check of a proxy");
                 return self.shared.counts.probe(ConnectorId::NONE);
             }
             Err(error) => {
-                tracing::warn!(%proxy, %local, %error, "closing a connection from a proxy");
-                return self.shared.counts.connection_refused(ConnectorId::NONE);
+                let Shared { refusals, tracker, counts, .. } = &*self.shared;
+                refusals.record_proxy_header(tracker, &connection, &error);
+                return counts.connection_refused(ConnectorId::NONE);
             }
         };
-        let classification = self.shared.classifier.classify_told(&connection);
-        self.begin(connection, classification);
+        match client {
+            Some(client) => {
+                let connection = connection.through_proxy(client);
+                let classification = self.shared.classifier.classify_told(&connection);
+                self.begin(connection, classification, ConnectionOwner::Client);
+            }
+            None => {
+                let classifier = &self.shared.classifier;
+                let classification = classifier.classify(self.stream.as_fd(), &connection);
+                self.begin(connection, classification, ConnectionOwner::Proxy);
+            }
+        }
     }
 
     /// Begins the session, if the connector has room for it.
-    fn begin(self, connection: Connection, classification: Classification) {
+    fn begin(self, connection: Connection, classification: Classification, owner: ConnectionOwner) {
         let Self { stream, shared, stop, permit } = self;
         shared.counts.classified(&classification);
         let admitted = match &classification.connector {
@@ -97,13 +117,11 @@ impl NewConnection {
         // Each reply is written as a whole. To wait for more octets would only delay it.
         let _ = stream.set_nodelay(true);
         let rules = Arc::clone(&classification.rules);
-        let is_probe =
-            connection.proxy().is_none() && rules.proxies.sends_header(connection.client());
         let begin = if is_implicit { Session::encrypted } else { Session::new };
         let session = begin(Instant::now(), rules, Peer::new(connector), connection);
         let log = shared.session_ids.next();
         let mut record = Record::new(classification, log, Arc::clone(&shared.counts));
-        if is_probe {
+        if owner == ConnectionOwner::Proxy {
             record.expect_probe();
         }
         let driven =

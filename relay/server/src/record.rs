@@ -1,6 +1,5 @@
 //! The log lines of a session, and its part of the counters.
 
-use relay_smtp::command::Verb;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,6 +16,7 @@ use relay_message::changes::Changes;
 use relay_queue::Incoming;
 use relay_queue::event::MessageStorage;
 use relay_session::{Decisions, Session, SessionEnding, Summary};
+use relay_smtp::command::Verb;
 use relay_tracking::event::{Receipt, RefusalEvent};
 
 /// The data of a connection that its session does not know.

@@ -5,21 +5,23 @@
 //! Further refusals are counted: the next record of the source has the number of its own, and the
 //! message tracking log has the number of all sources every minute.
 
-use relay_smtp::command::Verb;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::limits::{
     REFUSAL_INTERVAL, REFUSAL_OF_SOURCE_INTERVAL, REFUSAL_SOURCES, REFUSALS_OF_SOURCE,
 };
+use crate::proxy_header::ProxyHeaderError;
 use parking_lot::Mutex;
 use relay_common::address::Address;
 use relay_connector::Connection;
 use relay_delivery::limits::REFUSALS;
 use relay_host::ttl_cache::TtlCache;
 use relay_kernel::classifier::Classification;
-use relay_policy::Decision;
+use relay_mail::reply::Reply;
+use relay_policy::{Because, Decision, Rule};
 use relay_session::Refused;
+use relay_smtp::command::Verb;
 use relay_tracking::Tracker;
 use relay_tracking::event::RefusalEvent;
 
@@ -95,20 +97,45 @@ impl RefusalRecorder {
         connection: &Connection,
         decision: &Decision,
     ) {
+        let chosen = classification.connector.as_ref();
+        let connector = chosen.map(|chosen| chosen.connector.name.clone());
+        let because = decision.because.last().cloned();
+        let reply = Some(decision.reply.clone());
+        self.record_unserved(tracker, connection, connector, reply, because);
+    }
+
+    /// Records a connection from a proxy that ended without a reply, because of its PROXY header.
+    pub(super) fn record_proxy_header(
+        &self,
+        tracker: &Tracker,
+        connection: &Connection,
+        error: &ProxyHeaderError,
+    ) {
+        let because = Because { rule: Rule::ProxyProtocolFrom, found: error.to_string().into() };
+        self.record_unserved(tracker, connection, None, None, Some(because));
+    }
+
+    fn record_unserved(
+        &self,
+        tracker: &Tracker,
+        connection: &Connection,
+        connector: Option<String>,
+        reply: Option<Reply>,
+        because: Option<Because>,
+    ) {
         let refused = Refused {
             command: Some(Verb::Connect),
             sender: None,
             recipients: Vec::new(),
             recipients_left_out: 0,
             identity: relay_message::identity::Identity::default(),
-            reply: Some(decision.reply.clone()),
-            because: decision.because.last().cloned(),
+            reply,
+            because,
         };
-        let chosen = classification.connector.as_ref();
         let refusal = RefusalEvent {
             session: None,
             connection: *connection,
-            connector: chosen.map(|chosen| chosen.connector.name.clone()),
+            connector,
             principal: None,
             user: None,
             hello: None,
@@ -139,7 +166,7 @@ fn write(refusal: &RefusalEvent) {
     let what = match command {
         Some(Verb::Connect) => "connection refused",
         Some(_) => "refused",
-        None => "broken off",
+        None => "aborted",
     };
     tracing::info!(
         session_id = refusal.session.map(|session| format!("{session:016X}")),

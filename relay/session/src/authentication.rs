@@ -3,7 +3,6 @@
 //! It begins between messages and returns there. [`relay_smtp::sasl`] interprets the messages of
 //! the exchange; [`relay_policy`] decides about its outcome.
 
-use relay_smtp::command::Verb;
 use std::sync::Arc;
 
 use crate::hello::Hello;
@@ -11,7 +10,9 @@ use crate::state::{Authenticating, Effect, Ready, SessionState};
 use crate::{Context, Session};
 use relay_mail::reply;
 use relay_policy::{self, DecisionOrInquiry, PasswordFinding};
-use relay_smtp::command::{AuthCommand, Command, CommandError, Response, SaslMessage};
+use relay_smtp::command::{
+    AuthCommand, Command, CommandError, Response, SaslMessage, Verb, begins_chunk,
+};
 use relay_smtp::sasl::{ClaimedIdentity, Mechanism, SaslExchange, SaslStep};
 
 impl Session {
@@ -19,6 +20,11 @@ impl Session {
     pub(super) fn response(&mut self, line: &[u8]) {
         match Response::parse(line) {
             Ok(response) => self.apply(Command::Response(response)),
+            // No response, but BDAT of a client that ignores replies: its chunk follows.
+            Err(_) if begins_chunk(line) => {
+                self.end_exchange();
+                self.refuse_chunk_command();
+            }
             Err(error) => {
                 self.end_exchange();
                 self.fault(Verb::Auth, error.reply(), &error);
@@ -76,7 +82,9 @@ impl SessionState {
             _ => return (self, Effect::out_of_order(reply::BAD_SEQUENCE)),
         };
         let Response::Message(SaslMessage(message)) = &response else {
-            return (Self::ready(hello), Effect::out_of_order(reply::AUTHENTICATION_CANCELLED));
+            let cancelled = reply::AUTHENTICATION_CANCELLED;
+            let refusal = relay_policy::malformed(cancelled, &"the client cancelled the exchange");
+            return (Self::ready(hello), Effect::Decided(refusal));
         };
         let step = exchange.step(message, &context.rules.users, context.conditions.seed.as_ref());
         let again = |hello| authenticating(hello, exchange);

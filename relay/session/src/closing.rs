@@ -83,13 +83,19 @@ impl Session {
     pub(super) fn close_with(&mut self, reply: &Reply, ending: SessionEnding) {
         self.release();
         // During a handshake the client could not read it.
-        if !matches!(self.state, SessionState::StartingTls) {
+        let is_readable = !matches!(self.state, SessionState::StartingTls);
+        if is_readable {
             self.output.reply(reply);
         }
-        self.close(ending);
+        self.end(ending, is_readable.then_some(reply));
     }
 
+    /// Ends the session without a further reply.
     pub(super) fn close(&mut self, ending: SessionEnding) {
+        self.end(ending, None);
+    }
+
+    fn end(&mut self, ending: SessionEnding, last_reply: Option<&Reply>) {
         if matches!(self.state, SessionState::Closed) {
             return;
         }
@@ -103,9 +109,9 @@ impl Session {
         }
         // A commit that has begun may still succeed: see `Receipt::answered`.
         if !matches!(self.state, SessionState::WaitingForStore(_)) {
-            self.context.summary.tell_broken_off(ending);
+            self.context.summary.tell_broken_off(ending, last_reply);
         }
-        self.output.protocol.information(|| format!("disconnected: {ending}"));
+        self.output.protocol.information(|| format!("ended: {ending}"));
         self.abandon();
         self.asked = None;
         self.state = SessionState::Closed;

@@ -3,7 +3,6 @@
 //! These are the decisions behind the replies to the client, including refused recipients. They end
 //! with the transaction, unless the driver takes them after the message is stored.
 
-use relay_smtp::command::Verb;
 use std::borrow::Cow;
 
 use crate::Session;
@@ -14,6 +13,7 @@ use relay_mail::reply::Reply;
 use relay_message::changes::Changes;
 use relay_message::identity::Identity;
 use relay_policy::{Because, Consequence, Decision};
+use relay_smtp::command::Verb;
 
 /// The decisions about one message, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

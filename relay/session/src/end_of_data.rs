@@ -56,9 +56,7 @@ impl Session {
 
     /// The reply to a message that is not stored.
     pub(super) fn refuse_message(&mut self, decision: Decision) {
-        let reply = decision.reply.clone();
-        self.output.because(&decision.because);
-        self.context.summary.refuse_message(decision);
+        let reply = self.note_message(decision);
         // Exchange closes after this reply: a client that sends such headers once sends them again.
         let closes = reply == reply::HEADER_TOO_LARGE;
         self.refuse(reply);
@@ -125,14 +123,15 @@ impl Session {
         true
     }
 
-    /// A BDAT without a valid size. The octets after it cannot be distinguished from commands; an
-    /// attempt would let a message give commands.
-    pub(super) fn close_after_reply(&mut self) {
+    /// A BDAT without a valid size, or one that is not offered. The octets after it cannot be
+    /// distinguished from commands; an attempt would let a message give commands.
+    pub(super) fn refuse_chunk_command(&mut self) {
         let error = CommandError::ChunkSize;
-        if !self.context.peer.connector.extensions.chunking_enabled {
-            return self.protocol_error(error.verb(), relay_policy::unknown_bdat());
-        }
-        self.fault(error.verb(), error.reply(), &error);
+        let refusal = match self.context.peer.connector.extensions.chunking_enabled {
+            true => relay_policy::malformed(error.reply(), &error),
+            false => relay_policy::unknown_bdat(),
+        };
+        self.protocol_error(error.verb(), refusal);
         self.close(SessionEnding::ChunkSize);
     }
 

@@ -274,8 +274,8 @@ impl Session {
             Ok(command) => command,
             Err(error) => return self.misunderstood(&error),
         };
-        if self.exceeds_command_limit(&command) {
-            return self.close_with(&reply::TOO_MANY_COMMANDS, SessionEnding::TooManyCommands);
+        if let Some(limit) = self.exceeded_command_limit(&command) {
+            return self.end_at(limit);
         }
         self.apply(command);
     }
@@ -284,7 +284,10 @@ impl Session {
     fn apply(&mut self, command: Command) {
         let verb = command.verb();
         if let Some(refusal) = relay_policy::not_offered(&self.context.peer, &command) {
-            return self.protocol_error(verb, refusal);
+            return match verb {
+                Verb::Bdat => self.refuse_chunk_command(),
+                _ => self.protocol_error(verb, refusal),
+            };
         }
         let submitter = match &command {
             Command::Mail(mail) => {
@@ -357,6 +360,7 @@ impl Session {
             }
         }
     }
+
     /// Tells the client the decision, and does what follows from it.
     fn conclude(&mut self, verb: Verb, decision: Decision) {
         match decision.consequence {
@@ -370,23 +374,18 @@ impl Session {
             Consequence::None => self.refused(verb, decision),
             Consequence::LogonFailure => self.logon_failure(decision),
             Consequence::LogonRefused => {
-                let reply = decision.reply.clone();
-                self.output.because(&decision.because);
                 self.context.summary.logons_refused += 1;
-                self.context.summary.note(verb, decision);
+                let reply = self.note(verb, decision);
                 self.refuse(reply);
             }
             Consequence::ProtocolError => self.protocol_error(verb, decision),
             Consequence::NoDomainName => {
-                let reply = decision.reply.clone();
-                self.output.because(&decision.because);
-                self.context.summary.note(verb, decision);
+                let reply = self.note(verb, decision);
                 self.close_with(&reply, SessionEnding::NoDomainName);
             }
             Consequence::TooManyMessages => {
-                let reply = decision.reply.clone();
-                self.output.because(&decision.because);
-                self.context.summary.refuse(verb, decision);
+                self.context.summary.commands_refused += 1;
+                let reply = self.note(verb, decision);
                 self.close_with(&reply, SessionEnding::MessageRate);
             }
         }

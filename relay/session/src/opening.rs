@@ -1,10 +1,10 @@
 //! How does a session begin: in plain text or in TLS, and with which reply?
 
-use relay_smtp::command::Verb;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
+use relay_smtp::command::Verb;
 
 use crate::actions::Output;
 use crate::state::SessionState;

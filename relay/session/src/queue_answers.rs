@@ -2,7 +2,6 @@
 //!
 //! Every failure of storage is temporary: the client keeps the message and tries again.
 
-use relay_smtp::command::Verb;
 use std::time::Instant;
 
 use crate::reception::MessageInput;
@@ -10,6 +9,7 @@ use crate::state::SessionState;
 use crate::{MessageBegun, Session};
 use relay_mail::reply;
 use relay_mail::store_error::{BeginError, StoreError};
+use relay_smtp::command::Verb;
 
 impl Session {
     /// The result of [`super::Action::BeginMessage`].
@@ -68,9 +68,7 @@ impl Session {
             }
             Err(error) => {
                 let decision = relay_policy::not_stored(&error);
-                let reply = decision.reply.clone();
-                self.output.because(&decision.because);
-                self.context.summary.refuse_message(decision);
+                let reply = self.note_message(decision);
                 self.state = waiting.end();
                 self.refuse(reply);
             }

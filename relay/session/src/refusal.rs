@@ -1,16 +1,15 @@
 //! Errors for the client: counted, and delayed if the connector has a tarpit.
 
-use relay_smtp::command::Verb;
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use crate::limits::JUNK_COMMANDS;
 use crate::state::SessionState;
-use crate::{Session, SessionEnding};
+use crate::{Session, SessionEnding, Summary};
 use relay_connector::Principal;
 use relay_mail::reply::{self, Reply};
-use relay_policy::Decision;
-use relay_smtp::command::{Command, CommandError};
+use relay_policy::{Decision, SessionLimit};
+use relay_smtp::command::{Command, CommandError, Verb};
 
 /// A reply that the tarpit delays. Nothing more is read before it is sent.
 #[derive(Debug)]
@@ -29,7 +28,7 @@ impl Session {
     /// A line that is no command, or no command for this client.
     pub(super) fn misunderstood(&mut self, error: &CommandError) {
         match error {
-            CommandError::ChunkSize => self.close_after_reply(),
+            CommandError::ChunkSize => self.refuse_chunk_command(),
             // Check permission before syntax, so that a client without the right learns nothing
             // about the arguments.
             CommandError::Arguments { verb: Verb::XClient }
@@ -51,56 +50,84 @@ impl Session {
     /// A protocol error: counted, and the session ends beyond the limit.
     pub(super) fn protocol_error(&mut self, verb: Verb, decision: Decision) {
         let most = self.context.peer.connector.limits.max_protocol_errors;
-        let reply = decision.reply.clone();
-        self.output.because(&decision.because);
-        self.context.summary.protocol_error(verb, decision);
-        if most.is_some_and(|most| self.context.summary.protocol_errors > most) {
-            self.close_with(&reply::TOO_MANY_ERRORS, SessionEnding::TooManyErrors);
-        } else {
-            self.refuse_line(reply);
-        }
-    }
-
-    pub(super) fn answer(&mut self, reply: Reply) {
-        if reply.is_positive() {
-            self.output.reply(&reply);
-        } else {
-            self.refuse_line(reply);
-        }
+        let summary = &mut self.context.summary;
+        summary.protocol_errors = summary.protocol_errors.saturating_add(1);
+        let exceeded = most.filter(|&most| summary.protocol_errors > most);
+        self.refuse_line(verb, decision, exceeded.map(SessionLimit::ProtocolErrors));
     }
 
     /// The policy refused a command. Refused recipients of an anonymous client are counted for the
     /// whole session, so that neither RSET nor another MAIL allows more of them. MAIL and other
     /// commands without a message count as [`JUNK_COMMANDS`] do.
     pub(super) fn refused(&mut self, verb: Verb, decision: Decision) {
-        let reply = decision.reply.clone();
-        self.output.because(&decision.because);
-        self.context.summary.refuse(verb, decision);
         let summary = &mut self.context.summary;
-        if verb != Verb::Rcpt {
+        summary.commands_refused = summary.commands_refused.saturating_add(1);
+        let exceeded = if verb != Verb::Rcpt {
             summary.junk_commands = summary.junk_commands.saturating_add(1);
-            if summary.junk_commands > JUNK_COMMANDS {
-                return self.close_with(&reply::TOO_MANY_COMMANDS, SessionEnding::TooManyCommands);
-            }
-        } else if self.context.peer.principal == Principal::Anonymous && reply.code >= 500 {
+            let is_over = summary.junk_commands > JUNK_COMMANDS;
+            is_over.then_some(SessionLimit::Commands(JUNK_COMMANDS))
+        } else if self.context.peer.principal == Principal::Anonymous && decision.reply.code >= 500
+        {
             summary.recipients_refused = summary.recipients_refused.saturating_add(1);
             let most = self.context.peer.connector.limits.max_refused_recipients;
-            if most.is_some_and(|most| summary.recipients_refused > most) {
-                let ending = SessionEnding::TooManyRefusedRecipients;
-                return self.close_with(&reply::TOO_MANY_ERRORS, ending);
-            }
-        }
-        self.refuse_line(reply);
+            let exceeded = most.filter(|&most| summary.recipients_refused > most);
+            exceeded.map(SessionLimit::RefusedRecipients)
+        } else {
+            None
+        };
+        self.refuse_line(verb, decision, exceeded);
     }
 
-    /// Refuses a line, unless there were too many octets of such lines.
-    fn refuse_line(&mut self, reply: Reply) {
-        let octets = self.lines.length() as u64;
-        if self.context.summary.exceeds_useless(octets, &self.context.peer) {
-            return self.close_with(&reply::TOO_MANY_ERRORS, SessionEnding::UselessOctets);
+    /// A reply that no rule has to explain. A negative one follows from an earlier refusal, and is
+    /// neither counted nor recorded.
+    pub(super) fn answer(&mut self, reply: Reply) {
+        if reply.is_positive() {
+            self.output.reply(&reply);
+        } else if let Some(limit) = self.count_line() {
+            self.end_at(limit);
+        } else {
+            self.refuse(reply);
         }
-        self.context.summary.useless_octets += octets;
-        self.refuse(reply);
+    }
+
+    /// Refuses a line. If that exceeds a limit of the session, its last reply is sent instead; the
+    /// records have the reply that is sent.
+    fn refuse_line(&mut self, verb: Verb, decision: Decision, exceeded: Option<SessionLimit>) {
+        match exceeded.or_else(|| self.count_line()) {
+            Some(limit) => {
+                let reply = self.note(verb, limit.replace(decision));
+                self.close_with(&reply, SessionEnding::of_limit(limit));
+            }
+            None => {
+                let reply = self.note(verb, decision);
+                self.refuse(reply);
+            }
+        }
+    }
+
+    /// Counts the octets of the line at hand, unless they exceed the limit.
+    fn count_line(&mut self) -> Option<SessionLimit> {
+        let octets = self.lines.length() as u64;
+        let (summary, peer) = (&mut self.context.summary, &self.context.peer);
+        if summary.exceeds_useless(octets, peer) {
+            return Some(SessionLimit::UselessOctets(Summary::most_useless(peer)));
+        }
+        summary.useless_octets += octets;
+        None
+    }
+
+    /// The last command would have got another reply; the session ends at this limit instead.
+    pub(super) fn end_at(&mut self, limit: SessionLimit) {
+        self.close_with(&limit.reply(), SessionEnding::of_limit(limit));
+    }
+
+    /// Notes a refusal, for the summary, message tracking and explanations. Returns the reply that
+    /// the client must get.
+    pub(super) fn note(&mut self, verb: Verb, decision: Decision) -> Reply {
+        let reply = decision.reply.clone();
+        self.output.because(&decision.because);
+        self.context.summary.note(verb, decision);
+        reply
     }
 
     /// Sends an error, delayed if the connector has a tarpit: a client that tries many recipients,
@@ -118,10 +145,10 @@ impl Session {
     pub(super) fn logon_failure(&mut self, decision: Decision) {
         let limits = &self.context.peer.connector.limits;
         let (most, interval) = (limits.max_logon_failures, limits.auth_tarpit_interval);
-        let reply = decision.reply.clone();
-        self.output.because(&decision.because);
-        self.context.summary.logon_failure(decision);
-        let failures = self.context.summary.logon_failures;
+        let reply = self.note(Verb::Auth, decision);
+        let failures = &mut self.context.summary.logon_failures;
+        *failures = failures.saturating_add(1);
+        let failures = *failures;
         let is_last = most.is_some_and(|most| failures >= most.get());
         self.hold(reply, interval, is_last.then_some(SessionEnding::TooManyLogonFailures));
     }
@@ -143,9 +170,9 @@ impl Session {
         }
     }
 
-    /// Counts a command without a message; true beyond the limit. The first HELO or EHLO does not
+    /// Counts a command without a message; `Some` beyond the limit. The first HELO or EHLO does not
     /// count.
-    pub(super) fn exceeds_command_limit(&mut self, command: &Command) -> bool {
+    pub(super) fn exceeded_command_limit(&mut self, command: &Command) -> Option<SessionLimit> {
         let is_junk = match command {
             Command::Helo(_) | Command::Ehlo(_) => {
                 !matches!(self.state, SessionState::Connected(_))
@@ -165,7 +192,17 @@ impl Session {
         };
         let junk = &mut self.context.summary.junk_commands;
         *junk = junk.saturating_add(u32::from(is_junk));
-        is_junk && *junk > JUNK_COMMANDS
+        (is_junk && *junk > JUNK_COMMANDS).then_some(SessionLimit::Commands(JUNK_COMMANDS))
+    }
+
+    /// Notes a message that is refused at its end. Returns the reply that the client must get.
+    pub(super) fn note_message(&mut self, decision: Decision) -> Reply {
+        let summary = &mut self.context.summary;
+        summary.messages_refused = summary.messages_refused.saturating_add(1);
+        summary.commands_refused = summary.commands_refused.saturating_add(1);
+        let reply = self.note(Verb::EndOfData, decision);
+        self.context.summary.decisions.clear();
+        reply
     }
 
     /// Sends the reply that the tarpit delays, since the session ends.

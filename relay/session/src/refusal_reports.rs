@@ -5,7 +5,8 @@ use crate::limits::REFUSED_RECIPIENTS;
 use crate::refused::Refused;
 use crate::{Decisions, Session, SessionEnding, Summary};
 use relay_mail::path::ForwardPath;
-use relay_policy::{Because, Decision, Rule};
+use relay_mail::reply::Reply;
+use relay_policy::{Because, Decision};
 use relay_smtp::command::Verb;
 
 impl Summary {
@@ -35,28 +36,45 @@ impl Summary {
         self.untold.push(refused);
     }
 
-    /// The session ends. A message with recipients and without a reply is reported; and so is a
-    /// session without any other report: its client meant to send something, and a person may ask
-    /// why it did not arrive.
-    pub(super) fn tell_broken_off(&mut self, ending: SessionEnding) {
+    /// The session ends, with this reply. Reported are a message with recipients and without a
+    /// reply, a limit that ended the session, and a session without any other report: its client
+    /// meant to send something, and a person may ask why it did not arrive.
+    pub(super) fn tell_broken_off(&mut self, ending: SessionEnding, last_reply: Option<&Reply>) {
         let recipients = Recipients::of(self.decisions.accepted_recipients());
         let is_open = !recipients.first.is_empty() && !self.decisions.is_answered();
-        if !is_open && !self.came_to_nothing(ending) {
+        let is_limit = last_reply.is_some() && self.is_untold_limit(ending);
+        if !is_open && !is_limit && !self.came_to_nothing(ending) {
             return;
         }
         let last = self.verdicts.last().filter(|_| !is_open);
         let verdict = last.map(ToString::to_string);
         let parts = [Some(ending.to_string()), self.tls_failure.clone(), verdict];
         let found = parts.into_iter().flatten().collect::<Vec<_>>().join(": ");
+        // The reply to QUIT tells nothing about the message.
+        let last_reply = last_reply.filter(|reply| !reply.is_positive());
+        let reply = last_reply.or(last.map(|verdict| &verdict.decision.reply)).cloned();
         self.untold.push(Refused {
             command: None,
             sender: self.decisions.sender.clone(),
             recipients: recipients.first,
             recipients_left_out: recipients.left_out,
             identity: self.decisions.identity.clone(),
-            reply: last.map(|verdict| verdict.decision.reply.clone()),
-            because: Some(Because { rule: Rule::Session, found: found.into() }),
+            reply,
+            because: Some(Because { rule: ending.rule(), found: found.into() }),
         });
+    }
+
+    /// Did a limit end the session, and does no report have the reply that said so?
+    fn is_untold_limit(&self, ending: SessionEnding) -> bool {
+        let is_limit = matches!(
+            ending,
+            SessionEnding::TooManyCommands
+                | SessionEnding::TooManyErrors
+                | SessionEnding::TooManyLogonFailures
+                | SessionEnding::TooManyRefusedRecipients
+                | SessionEnding::UselessOctets
+        );
+        is_limit && !self.untold.has_told_last
     }
 
     /// Nothing was accepted and nothing reported. A client that only introduces itself, without an

@@ -8,6 +8,9 @@ use relay_message::identity::Identity;
 use relay_policy::Because;
 use relay_smtp::command::Verb;
 
+/// The code of a refusal after which the server closes the connection (RFC 5321 section 4.2.2).
+const CLOSING: u16 = 421;
+
 /// One refusal, or a session that ended before its message had a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
@@ -22,7 +25,7 @@ pub struct Refused {
     pub recipients_left_out: usize,
     /// The message's own identification, once its header section has been read.
     pub identity: Identity,
-    /// The reply to the client; `None` if the session ended.
+    /// The reply to the client; `None` if the session ended without one.
     pub reply: Option<Reply>,
     /// The rule that decided.
     pub because: Option<Because>,
@@ -35,11 +38,14 @@ pub(super) struct Untold {
     pub(super) left_out: u64,
     /// Was something reported in this session?
     pub(super) has_told: bool,
+    /// Was a 421 reported? It is the last reply of a session.
+    pub(super) has_told_last: bool,
 }
 
 impl Untold {
     pub(super) fn push(&mut self, refused: Refused) {
         self.has_told = true;
+        self.has_told_last |= refused.reply.as_ref().is_some_and(|reply| reply.code == CLOSING);
         if self.list.len() < REFUSALS_UNTOLD {
             self.list.push(refused);
         } else {

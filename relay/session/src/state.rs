@@ -336,10 +336,13 @@ impl SessionState {
     }
 }
 
-/// The connection as XCLIENT states it. Where XCLIENT states no address, the address stays.
+/// The connection as XCLIENT states it. Without an address in XCLIENT, the client is the one of the
+/// connection so far; a port says nothing without its address.
 fn told_connection(connection: &Connection, told: &XClient) -> Connection {
-    let address = told.address.unwrap_or(connection.client().ip());
-    connection.through_proxy(SocketAddr::new(address, told.port.unwrap_or(0)))
+    match told.address {
+        Some(address) => connection.through_proxy(SocketAddr::new(address, told.port.unwrap_or(0))),
+        None => *connection,
+    }
 }
 
 impl Ready {

@@ -1,6 +1,5 @@
 //! The result of a session, for its line in the log.
 
-use relay_smtp::command::Verb;
 use std::fmt::{self, Display};
 
 use crate::Decisions;
@@ -12,7 +11,8 @@ use relay_mail::reply::Reply;
 use relay_mail::tls::TlsInfo;
 use relay_message::finding::{MessageFound, SenderFound};
 use relay_policy::{Because, Decision, Peer};
-use relay_policy::{Rule, antispam};
+use relay_policy::{Rule, SessionLimit, antispam};
+use relay_smtp::command::Verb;
 use relay_smtp::line::LineError;
 
 /// The result of a session.
@@ -79,7 +79,8 @@ pub struct CommandRefusal {
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionEnding {
-    /// BDAT without a size: the octets after it could not be distinguished from commands.
+    /// BDAT without a size, or where it is not offered: the octets after it could not be
+    /// distinguished from commands.
     ChunkSize,
     /// `connection_timeout`.
     ConnectionTimeout,
@@ -150,8 +151,12 @@ impl Summary {
 
     /// Would this many further octets without a message exceed the limit?
     pub(super) fn exceeds_useless(&self, more: u64, peer: &Peer) -> bool {
-        let most = USELESS_OCTETS.max(peer.connector.limits.max_message_size);
-        self.useless_octets.saturating_add(more) > most
+        self.useless_octets.saturating_add(more) > Self::most_useless(peer)
+    }
+
+    /// The limit of octets without a message.
+    pub(super) fn most_useless(peer: &Peer) -> u64 {
+        USELESS_OCTETS.max(peer.connector.limits.max_message_size)
     }
 
     /// Notes the findings about one message.
@@ -195,11 +200,6 @@ impl Summary {
         self.decisions.checks = Some(checks.collect::<Vec<_>>().join("; "));
     }
 
-    pub(super) fn refuse(&mut self, command: Verb, decision: Decision) {
-        self.commands_refused += 1;
-        self.note(command, decision);
-    }
-
     pub(super) fn note(&mut self, command: Verb, decision: Decision) {
         self.refusals += 1;
         self.tell_refused(command, &decision);
@@ -207,22 +207,6 @@ impl Summary {
         if self.verdicts.len() < LOGGED_VERDICTS {
             self.verdicts.push(CommandRefusal { command, decision });
         }
-    }
-
-    pub(super) fn refuse_message(&mut self, decision: Decision) {
-        self.messages_refused += 1;
-        self.refuse(Verb::EndOfData, decision);
-        self.decisions.clear();
-    }
-
-    pub(super) fn logon_failure(&mut self, decision: Decision) {
-        self.logon_failures += 1;
-        self.note(Verb::Auth, decision);
-    }
-
-    pub(super) fn protocol_error(&mut self, command: Verb, decision: Decision) {
-        self.protocol_errors += 1;
-        self.note(command, decision);
     }
 }
 
@@ -242,6 +226,26 @@ impl Display for CommandRefusal {
 }
 
 impl SessionEnding {
+    /// The ending at this limit.
+    pub(super) const fn of_limit(limit: SessionLimit) -> Self {
+        match limit {
+            SessionLimit::Commands(_) => Self::TooManyCommands,
+            SessionLimit::ProtocolErrors(_) => Self::TooManyErrors,
+            SessionLimit::RefusedRecipients(_) => Self::TooManyRefusedRecipients,
+            SessionLimit::UselessOctets(_) => Self::UselessOctets,
+        }
+    }
+
+    /// The rule that ended the session.
+    pub(super) const fn rule(self) -> Rule {
+        match self {
+            Self::TooManyErrors => Rule::MaxProtocolErrors,
+            Self::TooManyLogonFailures => Rule::MaxLogonFailures,
+            Self::TooManyRefusedRecipients => Rule::MaxRefusedRecipients,
+            _ => Rule::Session,
+        }
+    }
+
     /// The ending after a last line, see [`LineError::is_last`].
     pub(super) const fn of_line(error: LineError) -> Self {
         match error {
@@ -256,7 +260,7 @@ impl SessionEnding {
 impl Display for SessionEnding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::ChunkSize => "a malformed BDAT command",
+            Self::ChunkSize => "a BDAT command whose octets are not read",
             Self::ConnectionTimeout => "connection timeout",
             Self::Disconnected => "disconnected",
             Self::HeaderTooLarge => "header too large",

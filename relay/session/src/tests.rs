@@ -15,6 +15,7 @@ use crate::limits::OUTPUT_OCTETS;
 
 mod bounds;
 mod outcome;
+mod records;
 
 pub(super) use outcome::{Outcome, perform};
 

@@ -150,9 +150,7 @@ impl Session {
     pub(super) fn refuse_unended(&mut self) -> Option<Reply> {
         let SessionState::Receiving(reception) = &self.state else { return None };
         let decision = reception.refusal(&self.context)?;
-        let reply = decision.reply.clone();
-        self.output.because(&decision.because);
-        self.context.summary.refuse_message(decision);
+        let reply = self.note_message(decision);
         Some(reply)
     }
 

@@ -4,13 +4,13 @@
 //! it as for every other client. Nothing of the former session continues, except TLS, which is
 //! between the proxy and us, and its counted errors.
 
-use relay_connector::Connection;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::state::SessionState;
 use crate::timers::Timers;
 use crate::{Action, Session, SessionEnding};
+use relay_connector::Connection;
 use relay_mail::reply::Reply;
 use relay_policy::{Peer, Rules};
 use relay_smtp::command::XClient;

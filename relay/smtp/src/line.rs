@@ -5,6 +5,7 @@
 //! [`crate::command`] parses a line, and [`crate::foreign`] recognizes whole lines of other
 //! protocols.
 
+use crate::command::begins_chunk;
 use crate::limits::{AUTH_LINE_OCTETS, COMMAND_LINE_OCTETS, SKIPPED_LINE_OCTETS};
 use bytes::{Buf, BytesMut};
 use relay_mail::line_end::{LineMark, LineScanner};
@@ -115,16 +116,17 @@ impl LineReader {
             return Some(Err(self.end(input, LineError::NoCommand(octet))));
         }
         let in_exchange = match self.too_long {
-            Some(error) => error == LineError::ResponseTooLong,
+            Some(error) => in_exchange || error == LineError::ResponseTooLong,
             None => in_exchange || begins_exchange(input),
         };
-        // Once a part of the line was dropped, `too_long` remembers how it began.
-        let is_chunk = !in_exchange && !is_begun && begins_chunk(input);
+        // Once a part of the line was dropped, `too_long` remembers how it began. A client that
+        // ignores replies may send BDAT where a response is expected.
+        let is_chunk = !is_begun && begins_chunk(input);
         let (most, too_long) = match in_exchange {
             true => (AUTH_LINE_OCTETS, LineError::ResponseTooLong),
-            false if is_chunk => (COMMAND_LINE_OCTETS, LineError::ChunkCommand),
             false => (COMMAND_LINE_OCTETS, LineError::TooLong),
         };
+        let too_long = if is_chunk { LineError::ChunkCommand } else { too_long };
         let endless = LineError::Endless { in_exchange };
         let from = self.searched.min(input.len());
         let Some((next, mark)) = self.find_end(input, from) else {
@@ -201,15 +203,6 @@ impl LineReader {
 /// arrived.
 fn verb_on(line: &[u8]) -> &[u8] {
     line[..line.len().min(COMMAND_LINE_OCTETS)].trim_ascii_start()
-}
-
-/// Is this the BDAT command, also for a server that drops forbidden octets? If such a line cannot be
-/// read, the octets of the chunk would be read as commands.
-fn begins_chunk(line: &[u8]) -> bool {
-    let octets = line[..line.len().min(COMMAND_LINE_OCTETS)].iter();
-    let seen = octets.filter(|octet| !b"\0\r".contains(octet));
-    let verb = seen.skip_while(|octet| octet.is_ascii_whitespace()).take(4);
-    verb.map(u8::to_ascii_uppercase).eq(*b"BDAT")
 }
 
 /// Is this the AUTH command? RFC 4954 section 4 allows a longer line, because of its initial

@@ -21,6 +21,14 @@ struct Row<'c> {
     connector: &'c Connector,
 }
 
+impl Row<'_> {
+    /// Has the range the other address family? Then a client reaches it only if a proxy, which
+    /// connects by the family of the binding, states the client's address.
+    fn is_through_proxy_only(&self) -> bool {
+        self.range.family() != self.binding.family()
+    }
+}
+
 pub(super) fn run(
     arguments: &ConnectorsArguments,
     console: &mut Console<'_>,
@@ -41,8 +49,10 @@ pub(super) fn run(
 
 /// Rows in order of precedence: exact bindings before wildcards, small ranges before large ones.
 /// The first row that fits a connection decides it. A connection to the address of an exact binding
-/// uses only the rows of that binding.
+/// uses only the rows of that binding. Ranges of the other address family have rows if there are
+/// proxies.
 fn in_order_of_precedence(config: &Config) -> Vec<Row<'_>> {
+    let has_proxies = !config.proxies.is_empty();
     let mut rows: Vec<_> = config
         .connectors()
         .iter()
@@ -52,8 +62,8 @@ fn in_order_of_precedence(config: &Config) -> Vec<Row<'_>> {
                 connector
                     .remote_ip_ranges
                     .iter()
-                    .filter(move |range| range.family() == binding.family())
                     .map(move |range| Row { binding, range, connector })
+                    .filter(move |row| has_proxies || !row.is_through_proxy_only())
             })
         })
         .collect();
@@ -84,6 +94,7 @@ fn as_json(row: &Row<'_>) -> Value {
         "permissions": permissions,
         "rights": rights,
         "refuse": row.connector.refuse,
+        "through_proxy_only": row.is_through_proxy_only(),
     })
 }
 
@@ -96,7 +107,8 @@ fn print_table(rows: &[Row<'_>], console: &mut Console<'_>) -> anyhow::Result<()
             } else {
                 row.connector.principal().to_string()
             };
-            let range = row.range.text().to_owned();
+            let note = if row.is_through_proxy_only() { " (through a proxy only)" } else { "" };
+            let range = format!("{}{note}", row.range.text());
             [row.binding.to_string(), range, row.connector.name.clone(), principal]
         }))
         .collect();

@@ -4,7 +4,7 @@
 //! question or the configuration.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{AddrParseError, SocketAddr};
 use std::time::Instant;
 
 use clap::Args;
@@ -13,7 +13,8 @@ use relay::daemon::explain::{
     Beaten, Explained, ExplainedReply, ExplainedRight, ExplainedRoute, ExplainedRule, Live,
     certificate,
 };
-use relay_connector::ConnectorIds;
+use relay_connector::connection::canonical;
+use relay_connector::{ClientAddress, ConnectorIds};
 use relay_explanation::{Question, explain};
 use relay_mail::hello::HelloName;
 use relay_mail::path::{AddressError, ForwardPath, ReversePath};
@@ -30,9 +31,9 @@ pub(super) struct ExplainArguments {
     live: bool,
     /// The client's address.
     #[arg(long, value_name = "ADDRESS")]
-    from: IpAddr,
+    from: ClientAddress,
     /// The local address and port of the connection.
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = local)]
     to_binding: SocketAddr,
     /// The sender; `<>` for the null sender.
     #[arg(long, value_name = "MAILBOX", value_parser = sender)]
@@ -40,7 +41,7 @@ pub(super) struct ExplainArguments {
     /// A recipient; may be given several times.
     #[arg(long, value_name = "MAILBOX", value_parser = recipient, required = true)]
     rcpt_to: Vec<ForwardPath>,
-    /// The client's name in EHLO.
+    /// The client's name in EHLO; by default its address in brackets.
     #[arg(long, value_name = "NAME", value_parser = helo)]
     helo: Option<HelloName>,
     /// The client starts TLS.
@@ -103,7 +104,7 @@ pub(super) fn run(
 impl ExplainArguments {
     fn question(&self) -> Question {
         Question {
-            remote: self.from.into(),
+            remote: self.from,
             local: self.to_binding,
             helo: self.helo.clone(),
             tls: self.tls,
@@ -118,7 +119,7 @@ impl ExplainArguments {
 
     fn question_text(&self) -> QuestionText {
         QuestionText {
-            from: self.from,
+            from: self.from.ip(),
             to_binding: self.to_binding,
             helo: self.helo.as_ref().map(|name| name.as_str().to_owned()),
             tls: self.tls,
@@ -130,6 +131,11 @@ impl ExplainArguments {
             size: self.size,
         }
     }
+}
+
+/// An IPv4 address written as IPv6 is the same address.
+fn local(text: &str) -> Result<SocketAddr, AddrParseError> {
+    text.parse().map(canonical)
 }
 
 fn sender(text: &str) -> Result<ReversePath, AddressError> {

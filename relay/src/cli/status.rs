@@ -178,7 +178,7 @@ fn print_hops(hops: &[HopStatus], console: &mut Console<'_>) -> io::Result<()> {
             in_hand + put_back
         )?;
         if let Some(next) = hop.next_try {
-            write!(console.out, ", next try {}", moment(next))?;
+            write!(console.out, ", next attempt {}", moment(next))?;
         }
         if let (Some(since), Some(because)) = (hop.since, &hop.because) {
             let because = printable(because);

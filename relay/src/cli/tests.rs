@@ -241,6 +241,42 @@ fn completions_and_man_pages_know_every_command() {
 }
 
 #[test]
+fn ranges_that_only_a_proxy_reaches_are_listed_and_marked() {
+    let text = |proxies: &str| {
+        format!(
+            "hostname = \"e.example\"\ndelivery.smart_host = \"h:25\"\n{proxies}[[connector]]\n\
+             name = \"C\"\nbindings = [\"0.0.0.0:25\"]\n\
+             remote_ip_ranges = [\"0.0.0.0/0\", \"2001:db8::/32\"]\n"
+        )
+    };
+    let rows = |proxies: &str| {
+        let file = file_with(&text(proxies));
+        let file = file.path().to_str().unwrap();
+        let (_, json, _) = relay(&format!("relay connectors -c {file} --json"));
+        let json: Value = serde_json::from_str(&json).unwrap();
+        let rows = json["connectors"].as_array().unwrap().iter();
+        rows.map(|row| (row["range"].clone(), row["through_proxy_only"].clone()))
+            .collect::<Vec<_>>()
+    };
+    let of_family = ("0.0.0.0/0".into(), false.into());
+    let behind_proxy = ("2001:db8::/32".into(), true.into());
+    let proxies = "proxies.proxy_protocol_from = [\"10.0.0.1\"]\n";
+    assert_eq!(rows(proxies), [of_family.clone(), behind_proxy]);
+    assert_eq!(rows(""), [of_family]);
+}
+
+#[test]
+fn an_ipv4_address_written_as_ipv6_is_one_client_on_every_way() {
+    let line = "relay explain --from ::ffff:10.38.96.15 --to-binding [::ffff:10.0.0.9]:25 \
+                --mail-from a@b.example --rcpt-to c@contoso.example -c FILE";
+    let (_, out, _) = relay(line);
+    assert!(out.starts_with("10.38.96.15 connects to 10.0.0.9:25\n"), "{out}");
+    assert!(out.contains("SMTP Relay EXCH01"), "{out}");
+    let remote = "relay trace --remote ::ffff:10.38.96.15 -c FILE";
+    assert!(Arguments::try_parse_from(remote.split_whitespace()).is_ok());
+}
+
+#[test]
 fn an_invalid_question_is_a_usage_error() {
     let explain = "relay explain --from 10.0.0.1 --to-binding 0.0.0.0:25 --rcpt-to c@d.example";
     for (more, expected) in [

@@ -4,13 +4,13 @@
 //! [`relay_explanation`] makes the decisions. The daemon adds its own state: the rules in force,
 //! the answers of other servers, and the use of its limits.
 
-use relay_connector::ClientAddress;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use relay_connector::connection::canonical;
 use relay_connector::{
-    Connector, ConnectorId, Permission, Principal, RangeId, Standing, TableMatch,
+    ClientAddress, Connector, ConnectorId, Permission, Principal, RangeId, Standing, TableMatch,
 };
 use relay_delivery::{Destination, Routes};
 use relay_explanation::{ExplainedCommand, Explanation, Question, explain_with};
@@ -300,7 +300,7 @@ impl TryFrom<QuestionText> for Question {
         let auth: Result<Option<UserName>, _> = text.auth.as_deref().map(str::parse).transpose();
         Ok(Self {
             remote: text.from.into(),
-            local: text.to_binding,
+            local: canonical(text.to_binding),
             helo: text.helo.as_deref().map(HelloName::read),
             tls: text.tls,
             client_certificate: certificate(text.client_certificate),

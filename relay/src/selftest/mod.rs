@@ -12,15 +12,13 @@ mod probes;
 #[cfg(test)]
 mod tests;
 
-use relay_connector::Connection;
-use std::net::SocketAddr;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use player::ProbeDialogue;
 use probes::{Names, probes};
 use relay_connector::range::Family;
-use relay_connector::{Binding, Connector, Permission, PermissionSet};
+use relay_connector::{Binding, Connection, Connector, Permission, PermissionSet};
 use relay_policy::{AcceptedDomainType, Peer, Rules};
 
 pub use probes::{Asks, Probe};

@@ -1,10 +1,10 @@
 //! Plays one probe against one session: the octets of the client, and the replies.
 
-use relay_connector::Connection;
 use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
+use relay_connector::Connection;
 use relay_policy::{Peer, Rules};
 use relay_session::Session;
 use relay_session::player::{Player, World};

@@ -1,10 +1,10 @@
 //! The events of messages, in the form in which they are reported: typed, and cheap to send. The
 //! writer of the log makes texts of them, in [`super::line`].
 
-use relay_connector::Connection;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use relay_connector::Connection;
 use relay_connector::Principal;
 use relay_kernel::classifier::{ConnectorChoice, DecidedBy};
 use relay_mail::path::ReversePath;

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::line::{OutcomeGroup, ReceiveLine, RefusedLine, TrackingLine, What};
 use relay_connector::Range;
+use relay_policy::Rule;
 use relay_queue::filter::Wildcard;
 
 /// The conditions for a message or a refusal. The default matches all.
@@ -143,6 +144,8 @@ impl Criteria {
         // Before the end of data, the message is not known.
         let has_no_header = message_id.is_none() && from.is_none();
         let left_out = recipients.is_empty() || refused.recipients_left_out > 0;
+        // Without a header, the client behind the proxy is not known.
+        let is_any_client = refused.rule.as_deref() == Some(Rule::ProxyProtocolFrom.name());
         all([
             self.from.as_ref().map(|wanted| {
                 is_from(wanted, sender.as_deref(), from.as_deref()).or_unknown(sender.is_none())
@@ -154,7 +157,9 @@ impl Criteria {
             self.message_id
                 .as_ref()
                 .map(|wanted| is_id(wanted, message_id.as_deref()).or_unknown(has_no_header)),
-            self.remote.as_ref().map(|wanted| QueryMatch::of(is_at(wanted, remote))),
+            self.remote
+                .as_ref()
+                .map(|wanted| QueryMatch::of(is_at(wanted, remote)).or_unknown(is_any_client)),
         ])
     }
 }
@@ -200,6 +205,20 @@ mod tests {
             ..RefusedLine::default()
         }));
         TrackingLine { time: "2027-01-15T08:00:00.123000Z".to_owned(), id: None, what }
+    }
+
+    #[test]
+    fn a_proxy_without_a_header_may_have_forwarded_any_client() {
+        let mut line = refused(None, &[]);
+        let What::Refuse(refused) = &mut line.what else { unreachable!() };
+        refused.rule = Some(Rule::ProxyProtocolFrom.name().into());
+        for (remote, expected) in
+            [("192.0.2.7", QueryMatch::Yes), ("198.51.100.1", QueryMatch::Unknown)]
+        {
+            let remote = Some(remote.parse::<Range>().unwrap());
+            let criteria = Criteria { remote, ..Criteria::default() };
+            assert_eq!(criteria.matches(&line), expected);
+        }
     }
 
     #[test]

@@ -36,6 +36,15 @@ pub fn text(id: QueueId, lines: &[TrackingLine]) -> String {
     text
 }
 
+/// The number of attempts so far.
+pub fn attempts(attempts: u32) -> String {
+    match attempts {
+        0 => "not tried yet".to_owned(),
+        1 => "1 attempt".to_owned(),
+        more => format!("{more} attempts"),
+    }
+}
+
 fn rows(id: QueueId, line: &TrackingLine) -> Vec<Row> {
     let event = |name: &str, what: String, reply: &str, reason: String| {
         row([short(&line.time), name.to_owned(), what, reply.to_owned(), reason])
@@ -85,8 +94,7 @@ fn rows(id: QueueId, line: &TrackingLine) -> Vec<Row> {
         What::Queued { due, held, attempts, recipients, because, reason } => {
             let next =
                 if *held { "held".to_owned() } else { format!("next attempt {}", short(due)) };
-            let plural = if *attempts == 1 { "" } else { "s" };
-            let mut why = format!("{attempts} attempt{plural}, {next}");
+            let mut why = format!("{}, {next}", self::attempts(*attempts));
             if let Some(reason) = reason {
                 let _ = write!(why, ": {reason}");
             }

@@ -45,7 +45,7 @@ pub fn exchange_parameters_are_told_and_tested(tree: &Tree) -> Vec<Finding> {
             "supported" if row.tests.is_empty() => {
                 findings.push(error(TABLE, *line, "is supported without a test"));
             }
-            "supported" | "import" | "none" => {}
+            "supported" | "none" => {}
             other => findings.push(error(TABLE, *line, format!("`{other}` is not a status"))),
         }
         for test in row.tests.iter().filter(|test| !exists(tree, test)) {

@@ -2,8 +2,9 @@
 //! and `require_tls`, and their dependencies on each other and on the mechanisms.
 
 use crate::document::{Section, Value, Wrong};
+use crate::mapped::MappedAddresses;
 use crate::tls::Tls;
-use crate::value::{boolean, one_of, parsed, text, unknown_word};
+use crate::value::{boolean, one_of, text, unknown_word};
 use relay_connector::binding::BindingError;
 use relay_connector::{AuthMechanism, Binding, CertificateName, ConnectorTls, TlsVersion};
 
@@ -46,8 +47,10 @@ fn certificate(value: Value<'_>, tls: &Tls) -> Result<CertificateName, Wrong> {
 
 fn implicit_bindings(section: &mut Section<'_, '_>) -> Vec<Binding> {
     let line = section.line_of("implicit_tls_bindings");
+    let mut mapped = MappedAddresses::default();
     let bindings: Vec<Binding> =
-        section.take_list("implicit_tls_bindings", parsed(BindingError::mend));
+        section.take_list("implicit_tls_bindings", |value| mapped.read(value, BindingError::mend));
+    mapped.warn(section, "implicit_tls_bindings");
     for (index, binding) in bindings.iter().enumerate() {
         if bindings[..index].contains(binding) {
             let wrong = Wrong::new(format!("{binding} is listed twice"), "remove one of them");

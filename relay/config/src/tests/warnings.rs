@@ -19,6 +19,30 @@ const TRUSTED: &str = "permission_groups = [\"ExchangeServers\"]\n\
 const ANONYMOUS: &str = "permission_groups = [\"AnonymousUsers\"]";
 
 #[test]
+fn an_ipv4_address_written_as_ipv6_is_read_as_ipv4_and_said_so() {
+    let mapped =
+        connector("C", "[\"[::ffff:10.0.0.9]:25\"]", "[\"::ffff:10.0.0.0/104\"]", ANONYMOUS);
+    let text = format!("{mapped}[proxies]\nxclient_from = [\"::ffff:10.0.0.1\"]\n");
+    let text = format!("hostname = \"e.example\"\ndelivery.smart_host = \"h:25\"\n{text}");
+    let config = Config::parse(&text, "relay.toml").unwrap();
+    let connector = &config.connectors()[0];
+    assert_eq!(connector.bindings[0].to_string(), "10.0.0.9:25");
+    assert_eq!(connector.remote_ip_ranges[0].text(), "10.0.0.0/8");
+    assert_eq!(config.proxies.xclient_from[0].text(), "10.0.0.1");
+    let warnings = config.warnings();
+    let said: Vec<_> = warnings
+        .iter()
+        .map(|warning| (warning.line, warning.to_string()))
+        .filter(|(_, warning)| warning.contains("written as IPv6"))
+        .collect();
+    for (line, remedy) in [(5, "10.0.0.9:25"), (6, "10.0.0.0/8"), (9, "10.0.0.1")] {
+        let is_it = |(at, text): &&(u32, String)| *at == line && text.contains(remedy);
+        assert!(said.iter().any(|it| is_it(&it)), "{line}: {said:?}");
+    }
+    assert_eq!(said.len(), 3, "{said:?}");
+}
+
+#[test]
 fn every_warning_by_its_text() {
     let v4 = "[\"0.0.0.0:25\"]";
     for (connectors, expected) in [

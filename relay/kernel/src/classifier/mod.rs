@@ -7,7 +7,6 @@
 
 pub mod publication;
 
-use relay_connector::Connection;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,7 +15,7 @@ use crate::limits::{GENERATION_RETENTION, GENERATIONS_RETAINED};
 use crate::{KernelError, Publisher, TagReader};
 use arc_swap::ArcSwap;
 use relay_common::tables::{NO_CONNECTOR, Tag};
-use relay_connector::{Connector, ConnectorId, Range, RangeId, TableMatch};
+use relay_connector::{Connection, Connector, ConnectorId, Range, RangeId, TableMatch};
 use relay_policy::Rules;
 use tokio::sync::Mutex;
 
@@ -66,6 +65,8 @@ pub enum Why {
     TagUnreadable,
     /// A proxy stated the address, which the kernel does not know.
     Proxied,
+    /// XCLIENT began the session again and stated no address.
+    StartedAgain,
     /// The kernel half is not in use.
     Userspace,
 }
@@ -96,6 +97,9 @@ impl DecidedBy {
             }
             Self::Daemon(Why::TagUnreadable) => Some("the kernel did not return the tag"),
             Self::Daemon(Why::Proxied) => Some("a proxy stated the address"),
+            Self::Daemon(Why::StartedAgain) => {
+                Some("XCLIENT began the session again and stated no address")
+            }
             Self::Daemon(Why::Userspace) => Some("the userspace classifier is in use"),
             Self::Kernel => None,
         }
@@ -181,10 +185,11 @@ impl Classifier {
         Classification { rules: Arc::clone(rules), connector, decided_by: DecidedBy::Kernel }
     }
 
-    /// Classifies a client whose address a trusted proxy stated. The tag is about the proxy, so the
-    /// daemon's table of the current generation decides.
+    /// Classifies a client whose address a trusted proxy stated, or whose session XCLIENT began
+    /// again. The tag is about the proxy, so the daemon's table of the current generation decides.
     pub fn classify_told(&self, connection: &Connection) -> Classification {
-        self.by_table(&self.generations.load().in_force, connection, Why::Proxied)
+        let why = if connection.proxy().is_some() { Why::Proxied } else { Why::StartedAgain };
+        self.by_table(&self.generations.load().in_force, connection, why)
     }
 
     fn by_table(&self, rules: &Arc<Rules>, connection: &Connection, why: Why) -> Classification {

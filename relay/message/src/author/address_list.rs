@@ -83,12 +83,16 @@ impl List<'_> {
     /// name.
     fn mailbox(&mut self, tokens: &[Token]) -> Result<(), Unclear> {
         let Some(open) = position(tokens, b'<') else {
-            let last = tokens.iter().rfind(|token| token.kind != Kind::Comment);
-            let (Some(first), Some(last)) = (tokens.first(), last) else {
+            // A comment is never an address, neither before nor behind one. A comment between the
+            // parts of an address would be within these octets: some readers take it for a part.
+            let is_part = |token: &&Token| token.kind != Kind::Comment;
+            let (first, last) = (tokens.iter().find(is_part), tokens.iter().rfind(is_part));
+            let (Some(first), Some(last)) = (first, last) else { return Err(Unclear::Ambiguous) };
+            // Without a blank, some readers take the comment for a part of the local part.
+            let touches = tokens.iter().any(|it| !is_part(&it) && it.to == first.from);
+            if touches {
                 return Err(Unclear::Ambiguous);
-            };
-            // A comment before or between the parts of an address would be within these octets.
-            // Some readers take it for a part of the local part.
+            }
             return self.address(first.from, last.to);
         };
         let name = &tokens[..open];

@@ -127,7 +127,7 @@ fn by_list(zone: &str, verdict: &ListVerdict) -> (String, Option<Reply>) {
             (format!("the client is listed in {zone} with {answer}"), Some(reply))
         }
         ListVerdict::Unavailable(why) => {
-            (format!("{zone} gave no answer: {why}"), Some(BLOCK_LIST_UNAVAILABLE))
+            (format!("{zone} did not answer: {why}"), Some(BLOCK_LIST_UNAVAILABLE))
         }
     }
 }
@@ -183,11 +183,13 @@ fn by_dmarc(dmarc: &DmarcFinding) -> (String, Option<Reply>) {
     let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
     match result {
         DmarcResult::Fail => {
-            let reply = (*policy == DmarcPolicy::Reject).then(|| match domain.as_str() {
-                "" => DMARC_REJECTED,
-                domain => DMARC_REJECTED.with_text(format!("{} for {domain}", DMARC_REJECTED.text)),
-            });
+            let reply = (*policy == DmarcPolicy::Reject)
+                .then(|| DMARC_REJECTED.with_text(format!("{} for {domain}", DMARC_REJECTED.text)));
             (format!("fail for `{domain}`, which asks for {policy}{why}"), reply)
+        }
+        // Otherwise every message could avoid the policy of its author's domain by an unclear From.
+        DmarcResult::NoAuthorDomain => {
+            (format!("{result}: there is no author domain{why}"), Some(DMARC_REJECTED))
         }
         DmarcResult::TempError => {
             (format!("temperror for `{domain}`{why}"), Some(DMARC_UNAVAILABLE))

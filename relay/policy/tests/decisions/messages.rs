@@ -46,7 +46,7 @@ fn the_message_as_a_whole() {
         (
             MessageFacts { bare_line_ending: true, ..fine },
             reply::BARE_LINE_ENDING,
-            Rule::BareLineEnding,
+            Rule::ForbiddenOctets,
             (None, None),
         ),
         (MessageFacts { size: 65_537, ..fine }, reply::MESSAGE_TOO_LARGE, bypass, (None, None)),

@@ -65,7 +65,7 @@ fn client_lines_are_recorded_completely() {
     let sent: String = of_event(ProtocolEvent::Sent).map(|line| format!("{line}\r\n")).collect();
     assert_eq!(sent.as_bytes(), outcome.sent);
     assert!(of_event(ProtocolEvent::Received).eq(["EHLO c", "HELP", "FOO", "QUIT"]));
-    assert_eq!(lines(&outcome.protocol).last().unwrap(), "* disconnected: QUIT");
+    assert_eq!(lines(&outcome.protocol).last().unwrap(), "* ended: QUIT");
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn messages_are_counted_and_not_noted() {
     session.handle_disconnect();
     perform(&mut session, &mut outcome);
     let lines = lines(&outcome.protocol);
-    let expected = ["< <11 octets, unfinished>", "* disconnected: disconnected"];
+    let expected = ["< <11 octets, unfinished>", "* ended: disconnected"];
     assert_eq!(lines[lines.len() - 2..], expected);
 }
 

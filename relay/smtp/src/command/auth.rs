@@ -1,9 +1,8 @@
 //! AUTH and the lines of its exchange (RFC 4954 section 4): base64 on the wire, octets within.
 
-use crate::command::Verb;
 use std::fmt;
 
-use crate::command::{CommandError, split_word};
+use crate::command::{CommandError, Verb, split_word};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use relay_mail::dsn::decode_xtext;

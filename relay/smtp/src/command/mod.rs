@@ -19,7 +19,7 @@ use relay_mail::dsn::Addressee;
 use relay_mail::hello::HelloName;
 
 pub use crate::command::auth::{AuthCommand, Response, SaslMessage};
-pub use crate::command::chunk::Chunk;
+pub use crate::command::chunk::{Chunk, begins_chunk};
 pub use crate::command::error::CommandError;
 pub use crate::command::mail::Mail;
 pub use crate::command::verb::Verb;
@@ -66,8 +66,8 @@ const BLANKS: [char; 2] = [' ', '\t'];
 impl Command {
     /// Parses one line without its CRLF.
     ///
-    /// A run of blanks and tabs separates words, and may be at both ends. BDAT is the exception,
-    /// see [`Chunk::parse`].
+    /// A run of blanks and tabs separates words, and may be at both ends. BDAT is the exception: only
+    /// its end may have them, see [`Chunk::parse`].
     ///
     /// ```
     /// use relay_smtp::command::{Command, CommandError};
@@ -85,14 +85,14 @@ impl Command {
         let is_utf8 = matches!(text, Cow::Borrowed(_));
         let line = text.trim_end_matches(BLANKS);
         let (verb, argument) = split_word(line.trim_start_matches(BLANKS));
-        let word = verb;
-        let verb = Verb::of_word(word);
+        let verb = Verb::of_word(verb);
         // Nothing depends on the argument of these.
         let is_unread = matches!(
             verb,
             Verb::Ehlo | Verb::Helo | Verb::Help | Verb::Noop | Verb::Quit | Verb::Vrfy
         );
-        if !is_utf8 && !is_unread {
+        let is_readable = is_utf8 || is_unread;
+        if !is_readable && !begins_chunk(line.as_bytes()) {
             return Err(CommandError::NotUtf8);
         }
         let alone = |command| match argument {
@@ -116,7 +116,7 @@ impl Command {
             Verb::Quit => Ok(Self::Quit),
             Verb::XClient => XClient::parse(argument).map(Self::XClient),
             // A client that writes it without a blank sends the octets of a chunk next.
-            Verb::Unknown if begins_bdat(word) => Err(CommandError::ChunkSize),
+            Verb::Unknown if begins_chunk(line.as_bytes()) => Err(CommandError::ChunkSize),
             Verb::Connect | Verb::EndOfData | Verb::Unknown => Err(CommandError::Verb),
         }
     }
@@ -148,8 +148,4 @@ pub(super) fn split_word(text: &str) -> (&str, &str) {
         Some((word, rest)) => (word, rest.trim_start_matches(BLANKS)),
         None => (text, ""),
     }
-}
-
-fn begins_bdat(word: &str) -> bool {
-    word.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(Verb::Bdat.name()))
 }

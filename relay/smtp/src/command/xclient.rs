@@ -4,10 +4,9 @@
 //! its name. NAME, PROTO, LOGIN, DESTADDR and DESTPORT have none: a name gives no right here, a
 //! user must authenticate at this host, and the binding is that of the proxy's connection.
 
-use crate::command::Verb;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::command::{BLANKS, CommandError};
+use crate::command::{BLANKS, CommandError, Verb};
 use relay_mail::hello::HelloName;
 use relay_mail::limits::DOMAIN_OCTETS;
 

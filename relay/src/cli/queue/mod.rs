@@ -19,6 +19,7 @@ use relay_mail::queue_id::QueueId;
 use relay_queue::admin::{Detail, RecipientStatus, Row};
 use relay_queue::bulk::BulkAction as Change;
 use relay_queue::filter::Filter;
+use relay_tracking::timeline;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -190,7 +191,6 @@ fn one(
 }
 
 fn print_line(row: &Row, console: &mut Console<'_>) -> io::Result<()> {
-    let held = if row.held { ", held" } else { "" };
     writeln!(
         console.out,
         "{}  {}  {} octets  <{}> to {}",
@@ -200,8 +200,12 @@ fn print_line(row: &Row, console: &mut Console<'_>) -> io::Result<()> {
         row.sender,
         row.pending.join(", ")
     )?;
-    let plural = if row.attempts == 1 { "" } else { "s" };
-    writeln!(console.out, "  {} attempt{plural}, next {}{held}", row.attempts, moment(row.due))?;
+    let attempts = timeline::attempts(row.attempts);
+    let next = match row.held {
+        true => "held".to_owned(),
+        false => format!("next attempt {}", moment(row.due)),
+    };
+    writeln!(console.out, "  {attempts}, {next}")?;
     // Do not print the last answer twice if the reason contains it.
     let is_repeated = row.reason.as_ref().zip(row.because.as_ref());
     let is_repeated = is_repeated.is_some_and(|(reason, because)| reason.contains(&**because));
@@ -217,7 +221,7 @@ fn print_whole(detail: &Detail, console: &mut Console<'_>) -> io::Result<()> {
     print_line(&detail.row, console)?;
     for recipient in &detail.recipients {
         let state = match recipient.state {
-            RecipientStatus::Pending => "pending",
+            RecipientStatus::Pending => "waiting",
             RecipientStatus::Delivered => "delivered",
             RecipientStatus::Failed => "failed",
         };

@@ -1,15 +1,14 @@
 //! A flood of mail does not fill the log: each line, each source and all refusals have a bound.
 
-use relay_connector::Connection;
 use std::sync::Arc;
 
 use crate::event::{Receipt, RefusalEvent};
 use crate::limits::{TRACKED_LINE_OCTETS, TRACKING_REFUSALS_SHARE};
 use crate::tests::*;
+use relay_connector::Connection;
 use relay_connector::Principal;
 use relay_kernel::classifier::DecidedBy;
-use relay_mail::outcome::AnsweredCommand;
-use relay_mail::outcome::{Outcome, OutcomeReason};
+use relay_mail::outcome::{AnsweredCommand, Outcome, OutcomeReason};
 use relay_mail::reply;
 use relay_message::identity::Identity;
 use relay_policy::Because;
