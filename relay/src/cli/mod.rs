@@ -7,6 +7,7 @@ mod access;
 mod check;
 mod connectors;
 mod explain;
+mod import;
 mod passwd;
 mod queue;
 mod reload;
@@ -51,6 +52,8 @@ enum Command {
     Connectors(connectors::ConnectorsArguments),
     /// Explain what would happen to a message, and why.
     Explain(explain::ExplainArguments),
+    /// Import the configuration of another mail server, with a report about each property.
+    Import(import::ImportArguments),
     /// Set a user's password, or remove a user.
     Passwd(passwd::PasswdArguments),
     /// Manage the messages in the queue.
@@ -153,6 +156,7 @@ fn run(command: Command, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
         Command::Check(arguments) => check::run(&arguments, console),
         Command::Connectors(arguments) => connectors::run(&arguments, console),
         Command::Explain(arguments) => explain::run(arguments, console),
+        Command::Import(arguments) => import::run(&arguments, console),
         Command::Passwd(arguments) => passwd::run(&arguments, console),
         Command::Queue(arguments) => queue::run(arguments, console),
         Command::Reload(arguments) => reload::run(&arguments, console),
@@ -170,6 +174,7 @@ impl Command {
             Self::Check(_) | Self::Passwd(_) | Self::Run(_) => false,
             Self::Connectors(arguments) => arguments.common.json,
             Self::Explain(arguments) => arguments.access.common.json,
+            Self::Import(arguments) => arguments.prints_json(),
             Self::Queue(arguments) => arguments.common().json,
             Self::Reload(arguments) => arguments.access.common.json,
             Self::Selftest(arguments) => arguments.common.json,
