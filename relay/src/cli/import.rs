@@ -4,6 +4,9 @@
 //! Exit 0: imported, and the verification found no difference; 1: it found differences; 2: nothing
 //! was written, because of an error.
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
