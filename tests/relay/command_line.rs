@@ -21,6 +21,15 @@ fn commands_that_need_no_daemon_work_without_one() {
     let check = exits(edge.relay(&["check", "--json"]), 0).json();
     assert_eq!(keys(&check), ["digest", "errors", "file", "sound", "warnings"]);
     assert_eq!(check["sound"], true);
+    // The file may also come from the environment.
+    let file = edge.folder().join("relay.toml");
+    let by_environment = std::process::Command::new(relay_tests::daemon::binary().unwrap())
+        .args(["check", "--json"])
+        .env("RELAY_CONFIG", &file)
+        .output()
+        .unwrap();
+    let by_environment: Value = serde_json::from_slice(&by_environment.stdout).unwrap();
+    assert_eq!(by_environment, check);
 
     let rows = exits(edge.relay(&["connectors", "--json"]), 0).json();
     let row = &rows["connectors"][0];

@@ -1,10 +1,11 @@
 //! `cargo xtask build`: the only file that is deployed, kernel half embedded.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use clap::Args;
 
+use crate::setup::KernelCompiler;
 use crate::workspace::Workspace;
 use crate::{ebpf, process, setup};
 
@@ -22,6 +23,20 @@ pub struct Arguments {
 
 /// The verb.
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    let build_object = if arguments.kernel_log { ebpf::build_with_log } else { ebpf::build };
+    println!("build: {}", with_object_of(workspace, build_object)?.display());
+    Ok(())
+}
+
+/// Builds the release daemon with its kernel half, and returns its path.
+pub fn with_kernel_half(workspace: &Workspace) -> Result<PathBuf> {
+    with_object_of(workspace, ebpf::build)
+}
+
+fn with_object_of(
+    workspace: &Workspace,
+    build_object: fn(&Workspace, &KernelCompiler) -> Result<PathBuf>,
+) -> Result<PathBuf> {
     let machine = setup::prepare(workspace)?;
     let Some(compiler) = machine.kernel_compiler else {
         anyhow::bail!(
@@ -29,14 +44,8 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
              daemon without it, which classifies in user space"
         );
     };
-    let object = if arguments.kernel_log {
-        ebpf::build_with_log(workspace, &compiler)?
-    } else {
-        ebpf::build(workspace, &compiler)?
-    };
-    build(workspace, Some(&object))?;
-    println!("build: {}", workspace.daemon().display());
-    Ok(())
+    build(workspace, Some(&build_object(workspace, &compiler)?))?;
+    Ok(workspace.daemon())
 }
 
 /// Builds the release daemon, with the kernel half if there is an object of it.

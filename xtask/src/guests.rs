@@ -1,5 +1,6 @@
 //! `cargo xtask guests`: runs the daemon in environments like those of a deployment: on Debian's
-//! own kernels in guests, and under a real systemd by the shipped unit, in a container.
+//! own kernels in guests, and under a real systemd in a container, by the shipped unit and by the
+//! Debian package.
 //!
 //! A guest is an emulated machine with only the daemon. So a kernel takes seconds, and the machine
 //! needs no virtualisation. It runs [`INIT`](boot) twice: with exactly the capabilities of
@@ -8,6 +9,7 @@
 
 mod boot;
 mod container;
+mod installation;
 mod kernels;
 mod restart;
 mod unit;
@@ -191,12 +193,14 @@ fn play(
     if with_container {
         let start = Instant::now();
         match under_systemd(workspace, &stripped) {
-            Ok(report) => {
-                println!("\nthe unit under systemd ({:.0} s):", start.elapsed().as_secs_f64());
-                for line in &report.lines {
-                    println!("  {line}");
+            Ok(reports) => {
+                println!("\nunder systemd ({:.0} s):", start.elapsed().as_secs_f64());
+                for report in reports {
+                    for line in &report.lines {
+                        println!("  {line}");
+                    }
+                    faults.extend(report.faults);
                 }
-                faults.extend(report.faults);
             }
             Err(error) => not_played.push(format!("there is no systemd: {error:#}")),
         }
@@ -210,9 +214,12 @@ fn play(
 
 /// Fails if the container cannot be created or does not boot; faults of the daemon are in the
 /// report.
-fn under_systemd(workspace: &Workspace, daemon: &Path) -> Result<restart::Report> {
+fn under_systemd(workspace: &Workspace, daemon: &Path) -> Result<[restart::Report; 2]> {
     let root = container::root_file_system(&workspace.guests())?;
-    restart::under_systemd(workspace, &root, daemon)
+    Ok([
+        restart::under_systemd(workspace, &root, daemon)?,
+        installation::play(workspace, &root, daemon)?,
+    ])
 }
 
 /// A kernel that is too old must be reported as such; on every other kernel all results must be ok.

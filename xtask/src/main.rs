@@ -7,6 +7,7 @@ mod demo;
 mod ebpf;
 mod fuzz;
 mod guests;
+mod package;
 mod process;
 mod run;
 mod setup;
@@ -51,6 +52,8 @@ enum Verb {
     Fuzz(fuzz::Arguments),
     /// Boot Debian's kernels with the daemon in them, and the shipped unit under systemd; needs root.
     Guests(guests::Arguments),
+    /// Make Debian packages of the daemon and of its debug information in target/package.
+    Package(package::Arguments),
     /// Run all checks: formatting, lints, tidiness, and every test.
     Test,
     /// Print the crates and their dependencies, in layers.
@@ -82,6 +85,7 @@ fn dispatch(verb: Verb) -> Result<()> {
         Verb::Soak(arguments) => soak::run(&workspace, arguments),
         Verb::Fuzz(arguments) => fuzz::run(&workspace, arguments),
         Verb::Guests(arguments) => guests::run(&workspace, &arguments),
+        Verb::Package(arguments) => package::run(&workspace, &arguments),
         Verb::Test => test::run(&workspace),
         Verb::Crates(arguments) => crates::run(&workspace, &arguments),
         Verb::Tidy => tidy::run(&workspace),

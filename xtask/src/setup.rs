@@ -6,6 +6,7 @@
 
 mod clippy;
 mod debian;
+mod deny;
 mod linker;
 pub mod peers;
 mod rustup;
@@ -44,6 +45,8 @@ pub struct Machine {
     pub exim: Option<PathBuf>,
     /// Python's own tests; their messages are test data.
     pub python_tests: Option<PathBuf>,
+    /// The checker of licences.
+    pub cargo_deny: Option<PathBuf>,
     /// Missing tools: a sentence each, with the command that installs it.
     pub missing: Vec<String>,
 }
@@ -85,6 +88,9 @@ pub fn prepare(workspace: &Workspace) -> Result<Machine> {
     let postfix = note(&mut missing, peers::postfix(workspace));
     let exim = note(&mut missing, peers::exim(workspace));
     let python_tests = note(&mut missing, peers::python_tests(workspace));
+    let cargo_deny = deny::find_or_install(workspace)
+        .inspect_err(|error| eprintln!("setup: MISSING: {error:#}"))
+        .ok();
     for sentence in &missing {
         eprintln!("setup: MISSING: {sentence}");
     }
@@ -97,7 +103,7 @@ pub fn prepare(workspace: &Workspace) -> Result<Machine> {
         }
         _ => None,
     };
-    Ok(Machine { kernel_compiler, postfix, exim, python_tests, missing })
+    Ok(Machine { kernel_compiler, postfix, exim, python_tests, cargo_deny, missing })
 }
 
 /// The distribution's packages: programs, and the compiler for BPF unless one is here already.

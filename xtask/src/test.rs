@@ -36,6 +36,11 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     steps.run("format", || format(workspace));
     steps.run("tidy", || tidy::run(workspace));
     steps.run("crates", || crates::check(workspace));
+    if let Some(program) = &machine.cargo_deny {
+        steps.run("licences", || licences(workspace, program));
+    } else {
+        println!("test: THE LICENCES OF THE DEPENDENCIES WERE NOT CHECKED: no cargo-deny");
+    }
     let mut object = None;
     if let Some(compiler) = &machine.kernel_compiler {
         steps.run("kernel half", || {
@@ -90,6 +95,22 @@ fn clippy(workspace: &Workspace, object: Option<&Path>) -> Result<()> {
         .args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"])
         .current_dir(workspace.root());
     process::run(with_object(&mut command, object))
+}
+
+/// Licences, sources and forbidden crates of the three workspaces, by `deny.toml`. Not the advisories:
+/// they change from day to day, and their database is outside the package registries. Warnings are
+/// not printed: two versions of a crate are no fault of ours.
+fn licences(workspace: &Workspace, program: &Path) -> Result<()> {
+    let root = workspace.root();
+    let manifests =
+        [root.join("Cargo.toml"), workspace.kernel_manifest(), root.join("fuzz/Cargo.toml")];
+    for manifest in manifests {
+        let mut deny = process::outside_cargo(program);
+        deny.arg("--manifest-path").arg(manifest).args(["--log-level", "error", "check"]);
+        deny.args(["licenses", "bans", "sources"]);
+        process::run(&mut deny)?;
+    }
+    Ok(())
 }
 
 /// Comments link only to items that exist. Links to private items are allowed: their documentation is

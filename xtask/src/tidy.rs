@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: the rules that the compiler does not check. Each rule is one function from
 //! the tree's text to findings, and has a test that shows that it can fail.
 
+mod circles;
 mod documents;
 mod layers;
 mod parameters;
@@ -34,12 +35,13 @@ enum Severity {
 type Rule = fn(&Tree) -> Vec<Finding>;
 
 /// Every rule, in the order their findings are printed.
-const RULES: [Rule; 16] = [
+const RULES: [Rule; 17] = [
     layers::protocol_and_policy_touch_no_world,
     layers::one_crate_names_a_library,
     layers::relay_common_stands_alone,
     layers::pure_crates_depend_on_no_world,
     layers::only_command_line_uses_anyhow,
+    circles::modules_form_no_circle,
     documents::dialogues_begin_with_a_sentence,
     documents::limits_name_unit_or_source,
     documents::the_fuzzer_knows_every_key,

@@ -6,8 +6,9 @@
 //! inquiry is made after an earlier check has refused, and a decision stays a pure function.
 //! `server` performs inquiries; the session waits meanwhile, see `relay_session::inquiry`.
 
-use crate::{Decision, MessageRateFinding, MessageRatePayers, RecipientLookup};
+use crate::{Decision, RecipientLookup};
 use relay_mail::path::Mailbox;
+use relay_mail::user_name::UserName;
 use relay_message::finding::{MessageFinding, MessageQuestion, SenderFinding, SenderQuestion};
 use relay_users::password::PasswordCheck;
 
@@ -146,4 +147,24 @@ impl Inquiry {
             Self::Sender(_) => InquiryAnswer::Sender(SenderFinding::NotAsked),
         }
     }
+}
+
+/// The payers of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageRatePayers {
+    /// The source of the connection.
+    pub source: bool,
+    /// The user who authenticated.
+    pub user: Option<UserName>,
+}
+
+/// The finding about a client's rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageRateFinding {
+    /// It has used its messages up.
+    Exceeded,
+    /// Not counted: an explanation sends nothing.
+    NotAsked,
+    /// A message was left, and is counted now.
+    Within,
 }

@@ -58,10 +58,11 @@ pub use connect::{connect, start_tls};
 pub use extensions::{not_offered, unknown_bdat};
 pub use hello::{ehlo, helo};
 pub use inquiry::{
-    DecisionOrInquiry, Findings, Inquiry, InquiryAnswer, PasswordFinding, RecipientFinding,
+    DecisionOrInquiry, Findings, Inquiry, InquiryAnswer, MessageRateFinding, MessageRatePayers,
+    PasswordFinding, RecipientFinding,
 };
 pub use message::{MessageFacts, chunk, header_too_large, message};
-pub use message_rate::{MessageRateFinding, MessageRatePayers, message_rate};
+pub use message_rate::message_rate;
 pub use protocol::{malformed, out_of_order};
 pub use queue::{not_begun, not_stored, queue_closed};
 pub use recipient::rcpt;

@@ -4,30 +4,11 @@
 //! its sender, which costs them and us more. This module decides which payer a message counts for;
 //! `server` counts messages across connections.
 
+use crate::inquiry::{MessageRateFinding, MessageRatePayers};
 use crate::{Consequence, DecisionOrInquiry, Findings, Inquiry, Peer, Reasons, Rule};
 use relay_connector::MessageRateSource;
 use relay_mail::reply::MESSAGE_RATE_EXCEEDED;
 use relay_mail::user_name::UserName;
-
-/// The payers of a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MessageRatePayers {
-    /// The source of the connection.
-    pub source: bool,
-    /// The user who authenticated.
-    pub user: Option<UserName>,
-}
-
-/// The finding about a client's rate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MessageRateFinding {
-    /// It has used its messages up.
-    Exceeded,
-    /// Not counted: an explanation sends nothing.
-    NotAsked,
-    /// A message was left, and is counted now.
-    Within,
-}
 
 /// `None` if the message may pass.
 pub fn message_rate(peer: &Peer, findings: &Findings) -> Option<DecisionOrInquiry> {

@@ -18,9 +18,9 @@ use crate::*;
 use bytes::Bytes;
 use relay_mail::dsn::MailDsn;
 use relay_mail::envelope::BodyType;
-use relay_mail::outcome::AnsweredCommand;
 use relay_mail::outcome::OutcomeReason;
-use relay_mail::path::ForwardPath;
+use relay_mail::outcome::{AnsweredCommand, Outcome};
+use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::reply::{Enhanced, Reply};
 use tempfile::TempDir;
 

@@ -40,6 +40,7 @@ mod protocol_log;
 mod queue_answers;
 mod reception;
 mod refusal;
+mod refusal_reports;
 mod refused;
 mod state;
 mod summary;

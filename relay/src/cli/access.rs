@@ -50,12 +50,12 @@ pub(super) struct Socket {
 impl DaemonAccess {
     /// The configuration file that the daemon should have; `None` if `--socket` selects the daemon.
     pub(super) fn named_file(&self) -> Option<PathBuf> {
-        let file = self.socket.is_none().then_some(&self.common.config)?;
+        let file = self.socket.is_none().then_some(&self.common.configuration.path)?;
         file.canonicalize().ok()
     }
 
     fn read(&self) -> Places {
-        let mut places = Places::read(&self.common.config);
+        let mut places = Places::read(&self.common.configuration.path);
         if let Some(socket) = &self.socket {
             places.socket.clone_from(socket);
         }

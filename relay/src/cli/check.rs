@@ -27,8 +27,8 @@ pub(super) fn run(
     console: &mut Console<'_>,
 ) -> anyhow::Result<Outcome> {
     let common = &arguments.common;
-    let file = common.config.display().to_string();
-    let config = match Config::load(&common.config) {
+    let file = common.configuration.path.display().to_string();
+    let config = match Config::load(&common.configuration.path) {
         Ok(config) => config,
         Err(LoadError::Refused(refusals)) if common.json => {
             let errors = refusals.list.iter().map(finding).collect();
@@ -44,7 +44,7 @@ pub(super) fn run(
     let host = enforcement::check(&config);
     let mut errors: Vec<_> = host.error.map(StartError::Kernel).into_iter().collect();
     // From here on the process has only the rights of the daemon's user.
-    let rehearsal = check_host(&config, &common.config)?;
+    let rehearsal = check_host(&config, &common.configuration.path)?;
     errors.extend(rehearsal.errors);
     // Reads all files that the daemon reads at its start, such as certificates and credentials.
     let warnings = match prepare(&config, &mut ConnectorIds::default(), 1) {

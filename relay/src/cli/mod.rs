@@ -7,6 +7,7 @@ mod access;
 mod check;
 mod connectors;
 mod explain;
+mod generate;
 mod import;
 mod passwd;
 mod queue;
@@ -52,6 +53,8 @@ enum Command {
     Connectors(connectors::ConnectorsArguments),
     /// Explain what would happen to a message, and why.
     Explain(explain::ExplainArguments),
+    /// Write shell completions and man pages into a directory, for the makers of packages.
+    Generate(generate::GenerateArguments),
     /// Import the configuration of another mail server, with a report about each property.
     Import(import::ImportArguments),
     /// Set a user's password, or remove a user.
@@ -74,12 +77,26 @@ enum Command {
     Trace(Box<trace::TraceArguments>),
 }
 
+/// The configuration file of a command.
+#[derive(Args, Debug)]
+struct ConfigurationFile {
+    /// The configuration file.
+    #[arg(
+        short = 'c',
+        long = "config",
+        id = "config",
+        value_name = "FILE",
+        env = "RELAY_CONFIG",
+        default_value = "/etc/relay/relay.toml"
+    )]
+    path: PathBuf,
+}
+
 /// Options of all commands that read a configuration.
 #[derive(Args, Debug)]
 struct Common {
-    /// The configuration file.
-    #[arg(short, long = "config", value_name = "FILE", default_value = "/etc/relay/relay.toml")]
-    config: PathBuf,
+    #[command(flatten)]
+    configuration: ConfigurationFile,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -156,6 +173,7 @@ fn run(command: Command, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
         Command::Check(arguments) => check::run(&arguments, console),
         Command::Connectors(arguments) => connectors::run(&arguments, console),
         Command::Explain(arguments) => explain::run(arguments, console),
+        Command::Generate(arguments) => generate::run(&arguments, console),
         Command::Import(arguments) => import::run(&arguments, console),
         Command::Passwd(arguments) => passwd::run(&arguments, console),
         Command::Queue(arguments) => queue::run(arguments, console),
@@ -171,7 +189,7 @@ impl Command {
     fn prints_json(&self) -> bool {
         match self {
             // `check` prints errors itself, as findings.
-            Self::Check(_) | Self::Passwd(_) | Self::Run(_) => false,
+            Self::Check(_) | Self::Generate(_) | Self::Passwd(_) | Self::Run(_) => false,
             Self::Connectors(arguments) => arguments.common.json,
             Self::Explain(arguments) => arguments.access.common.json,
             Self::Import(arguments) => arguments.prints_json(),
@@ -197,7 +215,7 @@ impl Outcome {
 impl Common {
     /// The configuration; `None` if it was refused and the refusals were printed.
     fn load(&self, console: &mut Console<'_>) -> anyhow::Result<Option<Config>> {
-        printed(Config::load(&self.config), console)
+        printed(Config::load(&self.configuration.path), console)
     }
 }
 

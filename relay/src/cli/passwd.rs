@@ -4,7 +4,6 @@
 //! standard input. It is not an argument, because every user of the host can read arguments.
 
 use std::io::{self, BufRead, IsTerminal, Read as _};
-use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -15,13 +14,12 @@ use relay_mail::user_name::UserName;
 use relay_users::SendAs;
 use relay_users::password::Password;
 
-use super::{Console, Outcome, print_refusals, printed};
+use super::{ConfigurationFile, Console, Outcome, print_refusals, printed};
 
 #[derive(Args, Debug)]
 pub(super) struct PasswdArguments {
-    /// The configuration file, which names the users file.
-    #[arg(short, long = "config", value_name = "FILE", default_value = "/etc/relay/relay.toml")]
-    config: PathBuf,
+    #[command(flatten)]
+    configuration: ConfigurationFile,
     /// The user.
     #[arg(value_name = "USER")]
     name: UserName,
@@ -38,12 +36,12 @@ pub(super) fn run(
     arguments: &PasswdArguments,
     console: &mut Console<'_>,
 ) -> anyhow::Result<Outcome> {
-    let config = Config::load_without_users(&arguments.config);
+    let config = Config::load_without_users(&arguments.configuration.path);
     let Some(config) = printed(config, console)? else { return Ok(Outcome::Unusable) };
     let Some(authentication) = config.authentication else {
         bail!(
             "{}: no users file is configured; add [authentication] with users_file",
-            arguments.config.display()
+            arguments.configuration.path.display()
         );
     };
     let file = authentication.users_file;

@@ -1,7 +1,5 @@
 //! `relay run`: the daemon, in the foreground.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use relay::daemon::{self, StartError};
 use relay::logging;
@@ -9,17 +7,16 @@ use relay_config::LoadError;
 use relay_host::error_chain::error_chain;
 use relay_host::privileges::with_user;
 
-use super::{Console, Outcome, print_refusals};
+use super::{ConfigurationFile, Console, Outcome, print_refusals};
 
 #[derive(Args, Debug)]
 pub(super) struct RunArguments {
-    /// The configuration file.
-    #[arg(short, long = "config", value_name = "FILE", default_value = "/etc/relay/relay.toml")]
-    config: PathBuf,
+    #[command(flatten)]
+    configuration: ConfigurationFile,
 }
 
 pub(super) fn run(arguments: &RunArguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    let result = daemon::run(&arguments.config);
+    let result = daemon::run(&arguments.configuration.path);
     let outcome = match result {
         Ok(()) => Ok(Outcome::Yes),
         // Logging starts after the configuration is loaded, so refusals are printed here.

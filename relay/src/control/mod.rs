@@ -172,3 +172,9 @@ pub enum ControlAnswer {
     /// The request was carried out.
     Ok(Value),
 }
+
+/// The value of [`ControlAnswer::Ok`]. Answers consist of strings, numbers and maps with string keys, all
+/// of which JSON can express.
+pub fn as_value(value: impl Serialize) -> Value {
+    serde_json::to_value(value).unwrap_or(Value::Null)
+}

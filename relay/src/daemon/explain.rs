@@ -28,8 +28,8 @@ use relay_server::LimitUse;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
-use super::Daemon;
 use super::kernel_half::InUse;
+use super::running::Daemon;
 use super::status::DiskStatus;
 use crate::control::QuestionText;
 

@@ -2,9 +2,12 @@
 //!
 //! One function here does everything before the runtime starts: it loads the kernel half, drops the
 //! privileges, opens the queue, starts the message tracking log and binds the control socket.
-//! [`reload`] loads a new configuration, [`status`] reports the state of the daemon, and
-//! [`delivery`] runs the delivery tasks.
+//! `running` has the state that the parts share and `background` the tasks beside the server;
+//! `control_answers` answers the control socket; [`reload`] loads a new configuration, [`status`]
+//! reports the state of the daemon, and [`delivery`] runs the delivery tasks.
 
+mod background;
+mod control_answers;
 mod delivery;
 pub mod enforcement;
 pub mod explain;
@@ -14,136 +17,42 @@ mod queue;
 pub mod rehearsal;
 pub mod reload;
 mod resources;
+mod running;
+mod start_error;
 pub mod status;
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use delivery::RunningDelivery;
+use kernel_half::{Attached, ChosenClassifier};
+use prepare::{PrepareError, PreparedConfiguration, prepare};
+use relay_antispam::Checks;
+use relay_config::Config;
+use relay_connector::ConnectorIds;
+use relay_host::error_chain::error_chain;
+use relay_host::privileges::{self, Account};
+use relay_host::vital;
+use relay_kernel::KernelLog;
+use relay_queue::Queue;
+use relay_server::counts::Counts;
+use relay_server::tls::TlsCredentials;
+use relay_server::{Server, kept};
+use relay_tracking::{Tracker, files};
+use running::{Configured, Daemon, Outlook};
 use sd_notify::NotifyState;
+pub use start_error::StartError;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Mutex;
-use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, timeout};
-use tracing::{error, info, warn};
+use tokio::time::timeout;
+use tracing::{info, warn};
 
-use crate::allocator;
-use crate::control::{ControlAnswer, ControlHandler, ControlRequest, ControlSocket};
-use crate::limits::{
-    BLOCKED_STOP, CERTIFICATE_LOOK, DELIVERY_STOP, DRAIN, HOST_LOOK, KERNEL_LOG_INTERVAL, STOP,
-    SWEEP_INTERVAL,
-};
-use crate::logging;
-
-use delivery::RunningDelivery;
-use kernel_half::{Attached, ChosenClassifier, InUse};
-use prepare::{PrepareError, PreparedConfiguration, prepare};
-use relay_antispam::Checks;
-use relay_config::{Config, LoadError};
-use relay_connector::ConnectorIds;
-use relay_delivery::{Hops, Routes};
-use relay_host::error_chain::error_chain;
-use relay_host::privileges::{self, Account, DirectoryError, PrivilegeError};
-use relay_host::vital;
-use relay_kernel::classifier::Classifier;
-use relay_kernel::{KernelError, KernelLog};
-use relay_mail::queue_id::QueueId;
-use relay_mail::store_error::StoreError;
-use relay_queue::export::Export;
-use relay_queue::{OpenError, Queue};
-use relay_server::back_pressure::meter::{self, Meter};
-use relay_server::counts::Counts;
-use relay_server::tls::TlsCredentials;
-use relay_server::{ListenError, Server, kept};
-use relay_tracking::{Tracker, files};
-use resources::ResourceError;
-use status::RefusedReload;
-
-/// Why the daemon does not run.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The configuration.
-    #[error(transparent)]
-    Config(#[from] LoadError),
-    /// The control socket.
-    #[error("cannot listen on the control socket {path}: {source}")]
-    Control {
-        /// `control.socket`.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// `classifier.mode` is `kernel` and the kernel half cannot be used, or another instance uses
-    /// the same pin directory.
-    #[error("the kernel half cannot be used: {0}")]
-    Kernel(#[from] KernelError),
-    /// A binding.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// A file that the configuration names.
-    #[error(transparent)]
-    Prepare(#[from] PrepareError),
-    /// The same, read with the rights of the daemon's user. The text names the user if a permission
-    /// is missing.
-    #[error("{0}")]
-    PrepareAsUser(String),
-    /// The user, or the capabilities.
-    #[error(transparent)]
-    Privileges(#[from] PrivilegeError),
-    /// A directory that must belong to the daemon's user.
-    #[error(transparent)]
-    Directory(#[from] DirectoryError),
-    /// Too few descriptors or threads.
-    #[error(transparent)]
-    Resources(#[from] ResourceError),
-    /// A part of the daemon has ended while it ran.
-    #[error("internal error, please report it: {0} has ended; stopping the daemon")]
-    Ended(&'static str),
-    /// The queue.
-    #[error(transparent)]
-    Queue(#[from] OpenError),
-    /// The runtime or its signals.
-    #[error("cannot start the runtime: {0}")]
-    Runtime(io::Error),
-}
-
-/// The running daemon, for requests and signals.
-pub struct Daemon {
-    file: PathBuf,
-    started: Instant,
-    classifier: Arc<Classifier>,
-    counts: Arc<Counts>,
-    kernel: InUse,
-    /// `classifier.interfaces`, which does not change while the daemon runs.
-    interfaces: Vec<String>,
-    capabilities: Vec<String>,
-    queue: Queue,
-    server: Server,
-    /// Routes and next hops for status and explain, which must not wait for a reload.
-    outlook: ArcSwap<Outlook>,
-    /// Locked by one reload at a time.
-    configured: Mutex<Configured>,
-    /// The last reload, if it was refused.
-    refused: ArcSwapOption<RefusedReload>,
-}
-
-/// The routes, and the state of the next hops.
-#[derive(Clone, Debug)]
-struct Outlook {
-    routes: Routes,
-    hops: Hops,
-}
-
-/// The parts that a reload replaces.
-struct Configured {
-    config: Config,
-    ids: ConnectorIds,
-    generation: u32,
-    delivery: RunningDelivery,
-}
+use crate::control::ControlSocket;
+use crate::limits::{BLOCKED_STOP, DELIVERY_STOP, DRAIN, STOP};
+use crate::{allocator, logging};
 
 /// Runs the daemon with the configuration in this file until a signal ends it.
 ///
@@ -313,16 +222,7 @@ async fn serve(
     let mut hang_up = on(SignalKind::hangup())?;
     let mut terminate = on(SignalKind::terminate())?;
     let mut interrupt = on(SignalKind::interrupt())?;
-    let mut parts = JoinSet::new();
-    vital(&mut parts, "control socket", control.serve(Arc::clone(&daemon)));
-    vital(&mut parts, "sweep of old generations", sweep(Arc::clone(&daemon.classifier)));
-    vital(&mut parts, "renewal of certificates", renew(Arc::clone(&daemon)));
-    vital(&mut parts, "look at interfaces and addresses", watch_host(Arc::clone(&daemon)));
-    let pressure = Arc::clone(daemon.server.back_pressure());
-    vital(&mut parts, "back pressure", meter::run(pressure, Meter::new(daemon.queue.clone())));
-    if let Some(log) = kernel_log {
-        vital(&mut parts, "kernel log", forward(log));
-    }
+    let mut parts = background::start(&daemon, control, kernel_log);
     info!(version = env!("CARGO_PKG_VERSION"), decided_by = daemon.kernel.name(), "ready");
     kept::notify(NotifyState::Ready);
     let signal = loop {
@@ -353,117 +253,4 @@ async fn serve(
         Err(_) => warn!(seconds = STOP.as_secs(), "stopped at the deadline, with work left"),
     }
     Ok(())
-}
-
-/// Starts a part that is essential: if the part ends, the daemon ends.
-fn vital<T>(
-    parts: &mut JoinSet<&'static str>,
-    name: &'static str,
-    part: impl Future<Output = T> + Send + 'static,
-) {
-    parts.spawn(async move {
-        vital::task(name, part).await;
-        name
-    });
-}
-
-/// Removes replaced generations from the kernel.
-async fn sweep(classifier: Arc<Classifier>) -> io::Result<()> {
-    let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
-    loop {
-        ticks.tick().await;
-        if !classifier.needs_sweep() {
-            continue;
-        }
-        let classifier = Arc::clone(&classifier);
-        // Removing a hundred thousand entries lasts a while.
-        if let Err(error) = tokio::task::spawn_blocking(move || classifier.sweep()).await {
-            error!(%error, "the sweep of old generations failed");
-        }
-    }
-}
-
-/// Reloads certificates that have changed on disk.
-async fn renew(daemon: Arc<Daemon>) {
-    let mut ticks = tokio::time::interval(CERTIFICATE_LOOK);
-    loop {
-        ticks.tick().await;
-        let daemon = Arc::clone(&daemon);
-        // A disk may be slow.
-        if let Err(error) =
-            tokio::task::spawn_blocking(move || daemon.server.renew_credentials()).await
-        {
-            error!(%error, "checking the certificates failed");
-        }
-    }
-}
-
-/// Follows the interfaces of this host for the guard, and its addresses for listeners.
-async fn watch_host(daemon: Arc<Daemon>) {
-    let mut ticks = tokio::time::interval(HOST_LOOK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let daemon = Arc::clone(&daemon);
-        // A driver may need long to attach the guard.
-        let look = move || {
-            if let InUse::Kernel(kernel) = &daemon.kernel {
-                kernel.programs.check_interfaces();
-            }
-            daemon.server.check_addresses();
-        };
-        if let Err(error) = tokio::task::spawn_blocking(look).await {
-            error!(%error, "checking the host's interfaces failed");
-        }
-    }
-}
-
-/// Forwards the log of the kernel programs to ours, in a debugging build of the programs.
-async fn forward(mut log: KernelLog) {
-    let mut ticks = tokio::time::interval(KERNEL_LOG_INTERVAL);
-    loop {
-        ticks.tick().await;
-        log.forward();
-    }
-}
-
-impl ControlHandler for Daemon {
-    async fn answer(self: Arc<Self>, request: ControlRequest) -> ControlAnswer {
-        let answer = match request {
-            ControlRequest::Explain(question) => {
-                self.explain(*question).await.map(as_value).map_err(|e| error_chain(&e))
-            }
-            ControlRequest::QueueChange { change, after, until, filter } => {
-                let span = queue::span(after, until);
-                let changed = queue::change(&self, change, span, &filter).await;
-                changed.map(as_value).map_err(|e| error_chain(&e))
-            }
-            ControlRequest::Reload { file } => {
-                let reloaded = self.reload(file).await.map(as_value);
-                reloaded.map_err(|e| privileges::with_user(error_chain(&e)))
-            }
-            ControlRequest::Status => {
-                self.status().await.map(as_value).map_err(|e| error_chain(&e))
-            }
-            ControlRequest::TrackingLogWritten => {
-                let tracker = self.server.tracker().clone();
-                let written = tokio::task::spawn_blocking(move || tracker.is_written()).await;
-                written.map(as_value).map_err(|e| error_chain(&e))
-            }
-            request => queue::answer(&self, request).await.map_err(|e| error_chain(&e)),
-        };
-        match answer {
-            Ok(value) => ControlAnswer::Ok(value),
-            Err(error) => ControlAnswer::Error(error),
-        }
-    }
-
-    async fn export(self: Arc<Self>, id: QueueId) -> Result<Export, StoreError> {
-        queue::export(&self, id).await
-    }
-}
-
-/// Answers consist of strings, numbers and maps with string keys, all of which JSON can express.
-fn as_value(value: impl serde::Serialize) -> serde_json::Value {
-    serde_json::to_value(value).unwrap_or(serde_json::Value::Null)
 }

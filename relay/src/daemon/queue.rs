@@ -21,8 +21,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tracing::info;
 
-use super::{Daemon, StartError, as_value};
-use crate::control::ControlRequest;
+use super::running::Daemon;
+use super::start_error::StartError;
+use crate::control::{ControlRequest, as_value};
 
 /// The queue's settings in this configuration.
 pub(super) fn settings(config: &Config) -> QueueSettings {

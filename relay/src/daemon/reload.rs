@@ -18,8 +18,8 @@ use tracing::{error, info, warn};
 
 use super::delivery::differs as delivery_differs;
 use super::prepare::{PrepareError, PreparedConfiguration, prepare};
-use super::status::RefusedReload;
-use super::{Configured, Daemon, enforcement, put_in_force, queue};
+use super::running::{Configured, Daemon, Outlook, RefusedReload};
+use super::{enforcement, put_in_force, queue};
 
 /// The result of a reload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -167,7 +167,7 @@ impl Daemon {
         }
         enforcement::warn(&self.kernel, &config);
         let (routes, hops) = (config.routes.clone(), configured.delivery.hops());
-        self.outlook.store(Arc::new(super::Outlook { routes, hops }));
+        self.outlook.store(Arc::new(Outlook { routes, hops }));
         configured.config = config;
         configured.ids = ids;
         configured.generation = generation;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use relay_config::digest_text;
 use relay_connector::ConnectorId;
@@ -14,9 +13,10 @@ use relay_server::counts::ConnectorCounts;
 use relay_server::tls::CertificateStatus;
 use serde::{Deserialize, Serialize};
 
-use super::Daemon;
 use super::enforcement;
 use super::kernel_half::InUse;
+use super::running::Daemon;
+pub use super::running::RefusedReload;
 use crate::logging;
 
 /// The answer to `relay status`.
@@ -74,22 +74,6 @@ pub struct ConfigurationStatus {
     /// The last reload, if it was refused: then the file on disk differs.
     #[serde(default)]
     pub refused: Option<RefusedReload>,
-}
-
-/// A refused reload.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RefusedReload {
-    /// The time, in seconds since 1970.
-    pub at: u64,
-    /// The reason.
-    pub because: String,
-}
-
-impl RefusedReload {
-    /// A refusal at this moment.
-    pub(super) fn now(because: String) -> Self {
-        Self { at: relay_queue::admin::seconds(SystemTime::now()), because }
-    }
 }
 
 /// The measured resources.

@@ -24,7 +24,7 @@ use super::container::Container;
 use crate::workspace::Workspace;
 
 const SERVER: &str = "127.0.0.1:25";
-const SINK: &str = "127.0.0.1:2626";
+pub(super) const SINK: &str = "127.0.0.1:2626";
 /// Accepts connections and never replies.
 const STUCK: &str = "127.0.0.1:2727";
 const RATE: u32 = 200;
@@ -109,7 +109,7 @@ fn plays(
 }
 
 /// Starts or restarts the unit, and waits until the daemon answers.
-fn start(container: &Container) -> Result<()> {
+pub(super) fn start(container: &Container) -> Result<()> {
     container.succeed(&["systemctl", "restart", "relay"])?;
     let deadline = Instant::now() + PATIENCE;
     while status(container).is_err() {
@@ -119,7 +119,7 @@ fn start(container: &Container) -> Result<()> {
     Ok(())
 }
 
-fn status(container: &Container) -> Result<Value> {
+pub(super) fn status(container: &Container) -> Result<Value> {
     let text = container.succeed(&["relay", "status", "--json"])?;
     serde_json::from_str(&text).context("`relay status --json` printed no JSON")
 }
@@ -196,12 +196,26 @@ fn restart(
     with: &str,
     report: &mut Report,
 ) -> Result<()> {
+    let command = ["systemctl", "restart", "relay"];
+    under_load(container, network, sink, &command, &format!("restart with {with}"), report)
+}
+
+/// Runs a command in the container under load and reports unserved clients and lost messages. `what`
+/// names the command in the report.
+pub(super) fn under_load(
+    container: &Container,
+    network: &Namespace,
+    sink: &Sink,
+    command: &[&str],
+    what: &str,
+    report: &mut Report,
+) -> Result<()> {
     let stop = AtomicBool::new(false);
     let (load, took) = thread::scope(|scope| -> Result<_> {
-        let load = scope.spawn(|| network.enter(|| load(with, &stop)));
+        let load = scope.spawn(|| network.enter(|| load(what, &stop)));
         thread::sleep(BEFORE);
         let begun = Instant::now();
-        let restarted = container.succeed(&["systemctl", "restart", "relay"]);
+        let restarted = container.succeed(command);
         let took = begun.elapsed();
         thread::sleep(AFTER);
         stop.store(true, Ordering::Relaxed);
@@ -218,8 +232,8 @@ fn restart(
         load.sessions.iter().filter_map(|(_, result)| result.as_ref().ok()).collect();
     let lost = wait_for(sink, &taken);
     report.lines.push(format!(
-        "restart with {with}: {} sessions at {RATE}/s, {} not served (over {:.2} s), `systemctl \
-         restart` took {:.1} s, {lost} accepted messages lost",
+        "{what}: {} sessions at {RATE}/s, {} not served (over {:.2} s), the command took {:.1} s, \
+         {lost} accepted messages lost",
         load.sessions.len(),
         failed.len(),
         window.as_secs_f64(),
@@ -228,12 +242,12 @@ fn restart(
     if failed.len() > MOST_UNSERVED {
         let why = failed[failed.len() / 2].1.as_ref().err();
         report.faults.push(format!(
-            "a restart with {with} left {} sessions unserved, more than {MOST_UNSERVED}: {why:?}",
+            "{what} left {} sessions unserved, more than {MOST_UNSERVED}: {why:?}",
             failed.len()
         ));
     }
     if lost > 0 {
-        report.faults.push(format!("a restart with {with} lost {lost} accepted messages"));
+        report.faults.push(format!("{what} lost {lost} accepted messages"));
     }
     Ok(())
 }
@@ -288,7 +302,7 @@ fn load(label: &str, stop: &AtomicBool) -> Load {
 }
 
 /// Sends one message in one session; the error names the step that failed.
-fn session(subject: &str, recipient: &str) -> Result<(), String> {
+pub(super) fn session(subject: &str, recipient: &str) -> Result<(), String> {
     let failed = |stage: &'static str| move |error: std::io::Error| format!("{stage}: {error}");
     let address: SocketAddr = SERVER.parse().map_err(|error| format!("{error}"))?;
     let stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(failed("connect"))?;
@@ -352,7 +366,7 @@ impl Stuck {
     }
 }
 
-fn configuration(more: &str) -> String {
+pub(super) fn configuration(more: &str) -> String {
     format!(
         r#"hostname = "edge1.contoso.example"
 

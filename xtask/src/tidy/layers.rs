@@ -122,7 +122,7 @@ pub fn only_command_line_uses_anyhow(tree: &Tree) -> Vec<Finding> {
 }
 
 /// Is the whole file a module of tests, or part of one?
-fn is_test(file: &str) -> bool {
+pub(super) fn is_test(file: &str) -> bool {
     file.ends_with("tests.rs") || file.contains("/tests/")
 }
 

@@ -45,6 +45,51 @@ fn only_one_crate_may_use_a_library() {
     assert_eq!(complaints(rule, &files), ["relay/server/src/lib.rs:1"]);
 }
 
+/// What the rule says of a crate with these files in its `src`.
+fn circles(files: &[(&str, &str)]) -> Vec<String> {
+    let paths: Vec<_> = files.iter().map(|(file, _)| format!("relay/x/src/{file}")).collect();
+    let texts = files.iter().map(|(_, text)| *text);
+    let files: Vec<_> = paths.iter().map(String::as_str).zip(texts).collect();
+    let found = circles::modules_form_no_circle(&Tree::of(&files));
+    found.into_iter().map(|found| found.says).collect()
+}
+
+#[test]
+fn modules_in_a_circle_are_found() {
+    let lib = ("lib.rs", "mod a;\nmod b;\nmod c;\n");
+    let (a, b) = (("a.rs", "use crate::b::B;\n"), ("b.rs", "fn f() { super::a::g() }\n"));
+    assert_eq!(circles(&[lib, a, b]), ["modules in a circle: a uses b uses a"]);
+    // By way of a third module, and of a module inside one of them.
+    let b = ("b/deep/mod.rs", "use crate::{c::{self, C}, d};\n");
+    let c = ("c.rs", "impl crate::a::A for C {}\n");
+    assert_eq!(
+        circles(&[lib, a, ("b/mod.rs", "mod deep;\n"), b, c]),
+        ["modules in a circle: a uses b uses c uses a"]
+    );
+    // By way of a re-export, and at a lower level.
+    let lib = ("lib.rs", "mod a;\nmod b;\npub use a::A as First;\npub use b::B;\n");
+    let (a, b) = (("a.rs", "use crate::B;\n"), ("b.rs", "type T = crate::First;\n"));
+    assert_eq!(circles(&[lib, a, b]), ["modules in a circle: a uses b uses a"]);
+    let below = [
+        ("m.rs", "mod a;\nmod b;\n"),
+        ("m/a.rs", "use super::b::B;\n"),
+        ("m/b.rs", "use super::a::A;\n"),
+    ];
+    assert_eq!(circles(&below), ["modules in a circle: m::a uses m::b uses m::a"]);
+}
+
+#[test]
+fn parents_tests_and_other_crates_are_no_circle() {
+    let files = [
+        ("lib.rs", "mod a;\nmod b;\npub struct Root;\nuse a::A;\npub use b::B;\n"),
+        ("a.rs", "use crate::{B, Root};\nuse other::b::C;\n"),
+        ("b.rs", "use crate::Root;\n#[cfg(test)]\nmod tests {\n    use crate::a::A;\n}\n"),
+        ("b/tests.rs", "use crate::a::A;\n"),
+        ("c.rs", "mod inner { use super::d::D; }\nuse b::C;\n"),
+    ];
+    assert_eq!(circles(&files), [""; 0]);
+}
+
 #[test]
 fn relay_common_has_optional_aya_and_nothing_else() {
     let rule = layers::relay_common_stands_alone;

@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown, lchown};
 use std::path::Path;
 
 use crate::privileges::directory::DirectoryError;
-use crate::privileges::{PrivilegeError, refuse_dumps};
+use crate::privileges::{PrivilegeError, refuse_dumps, user_name};
 use caps::securebits::set_keepcaps;
 use nix::unistd::{
     Group, Uid, User, getgroups, initgroups, setegid, seteuid, setgroups, setresgid, setresuid,
@@ -20,14 +20,6 @@ pub struct Account {
     name: String,
     user: Uid,
     group: nix::unistd::Gid,
-}
-
-/// The name of a user, or its number if it has no name.
-pub fn user_name(id: u32) -> String {
-    match User::from_uid(id.into()) {
-        Ok(Some(user)) => user.name,
-        _ => id.to_string(),
-    }
 }
 
 impl Account {

@@ -14,11 +14,20 @@ pub mod directory;
 
 use std::io;
 
+use nix::unistd::User;
 use rustix::fs::Mode;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
-pub use crate::privileges::account::{Account, user_name};
+pub use crate::privileges::account::Account;
 pub use crate::privileges::directory::DirectoryError;
+
+/// The name of a user, or its number if it has no name.
+pub fn user_name(id: u32) -> String {
+    match User::from_uid(id.into()) {
+        Ok(Some(user)) => user.name,
+        _ => id.to_string(),
+    }
+}
 
 /// The daemon's rights could not be changed.
 #[derive(Debug, thiserror::Error)]

@@ -13,6 +13,7 @@ mod certificate;
 mod client;
 mod error;
 mod failure;
+mod renewal;
 mod watch;
 
 #[cfg(test)]
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::tls::client::{Authorities, ClientTrust};
-use crate::tls::watch::Watch;
+use crate::tls::renewal::Kept;
 use relay_config::{CertificateFiles, Tls, Trusted};
 use relay_connector::{CertificateName, Connector, ConnectorId, Principal, TlsVersion};
 use relay_delivery::limits::CERTIFICATE_CONCERNS;
@@ -40,7 +41,7 @@ use tokio_rustls::rustls::server::NoServerSessionStorage;
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ServerConfig, SupportedProtocolVersion};
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 pub use crate::tls::error::TlsError;
 pub(super) use crate::tls::failure::handshake_failure;
@@ -67,16 +68,6 @@ pub struct TlsCredentials {
     handshakes: Arc<ServerHandshakes>,
     /// The warnings in the log, and the day on which they were written.
     told: (Vec<Concern>, i64),
-}
-
-/// A value that was read from files.
-#[derive(Debug)]
-struct Kept<F, T> {
-    files: F,
-    value: T,
-    watch: Watch,
-    /// Why the files on disk cannot be used now.
-    problem: Option<String>,
 }
 
 /// The state of a certificate, or of authorities, for `relay status`.
@@ -113,47 +104,6 @@ const FLEET: &str = "[fleet]";
 
 /// Seconds of a day.
 const DAY: i64 = 24 * 60 * 60;
-
-impl<F, T> Kept<F, T> {
-    fn load(
-        files: F,
-        paths: fn(&F) -> Vec<&Path>,
-        load: impl FnOnce(&F) -> Result<T, TlsError>,
-    ) -> Result<Self, TlsError> {
-        let watch = Watch::begin(&paths(&files));
-        let value = load(&files)?;
-        Ok(Self { files, value, watch, problem: None })
-    }
-
-    /// Reads changed files again. Returns true if new ones are in use.
-    fn renew(
-        &mut self,
-        name: &str,
-        paths: fn(&F) -> Vec<&Path>,
-        load: impl FnOnce(&F) -> Result<T, TlsError>,
-    ) -> bool {
-        if !self.watch.has_changed(&paths(&self.files)) {
-            return false;
-        }
-        match load(&self.files) {
-            Ok(value) => {
-                self.value = value;
-                self.problem = None;
-                info!(certificate = name, "the certificate was renewed");
-                true
-            }
-            Err(error) => {
-                let problem = error_chain(&error);
-                error!(
-                    certificate = name,
-                    "the new certificate cannot be used; the old one stays in use: {problem}"
-                );
-                self.problem = Some(problem);
-                false
-            }
-        }
-    }
-}
 
 fn pair(files: &CertificateFiles) -> Vec<&Path> {
     vec![&files.certificate, &files.key]

@@ -29,17 +29,6 @@ pub enum ClientSecret {
     Token(String),
 }
 
-/// The mechanisms that a next hop offers and that we know.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mechanisms {
-    /// PLAIN (RFC 4616).
-    pub plain: bool,
-    /// LOGIN, which no RFC describes and everybody has.
-    pub login: bool,
-    /// XOAUTH2.
-    pub xoauth2: bool,
-}
-
 /// An exchange under way.
 pub(super) struct ClientSaslExchange {
     credentials: NextHopCredentials,
@@ -56,20 +45,6 @@ enum Step {
     LoginPassword,
     /// XOAUTH2 sends the reason of a refusal in a challenge; an empty response answers it.
     TokenRefused,
-}
-
-impl Mechanisms {
-    /// Reads the mechanisms after AUTH in the reply to EHLO.
-    pub(super) fn add<'a>(&mut self, words: impl Iterator<Item = &'a str>) {
-        for word in words {
-            match word.to_ascii_uppercase().as_str() {
-                "PLAIN" => self.plain = true,
-                "LOGIN" => self.login = true,
-                "XOAUTH2" => self.xoauth2 = true,
-                _ => {}
-            }
-        }
-    }
 }
 
 impl ClientSaslExchange {

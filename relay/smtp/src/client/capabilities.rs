@@ -1,7 +1,5 @@
 //! The extensions of a next hop in its reply to EHLO (RFC 5321 section 4.1.1.1).
 
-use crate::client::Mechanisms;
-
 /// The extensions that we make use of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
@@ -32,6 +30,31 @@ pub enum SizeLimit {
     Unknown,
     /// No message above this many octets.
     Octets(u64),
+}
+
+/// The mechanisms that a next hop offers and that we know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mechanisms {
+    /// PLAIN (RFC 4616).
+    pub plain: bool,
+    /// LOGIN, which no RFC describes and most servers offer.
+    pub login: bool,
+    /// XOAUTH2.
+    pub xoauth2: bool,
+}
+
+impl Mechanisms {
+    /// Reads the mechanisms after AUTH in the reply to EHLO.
+    fn add<'a>(&mut self, words: impl Iterator<Item = &'a str>) {
+        for word in words {
+            match word.to_ascii_uppercase().as_str() {
+                "PLAIN" => self.plain = true,
+                "LOGIN" => self.login = true,
+                "XOAUTH2" => self.xoauth2 = true,
+                _ => {}
+            }
+        }
+    }
 }
 
 impl Capabilities {

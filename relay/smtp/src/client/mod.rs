@@ -37,8 +37,8 @@ use relay_mail::outcome::{Cause, Outcome};
 use relay_mail::path::ForwardPath;
 use relay_mail::reply::Enhanced;
 
-pub use crate::client::auth::{ClientSecret, Mechanisms, NextHopCredentials};
-pub use crate::client::capabilities::{Capabilities, SizeLimit};
+pub use crate::client::auth::{ClientSecret, NextHopCredentials};
+pub use crate::client::capabilities::{Capabilities, Mechanisms, SizeLimit};
 pub use crate::client::dot::{DotStuffer, UnsafeMessage};
 pub use crate::client::opening::{ClientOpening, NextHopTls};
 pub use crate::client::reply::{ReplyError, ReplyParser};
