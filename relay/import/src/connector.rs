@@ -10,7 +10,7 @@ use self::notation::{list, range};
 use crate::form::{Converted, convert, switch};
 use crate::mechanism::{self, OfferedMechanisms};
 use crate::properties::{Meaning, meaning};
-use crate::report::{Danger, DangerLevel, Fate, ObjectReport, PropertyReport};
+use crate::report::{Danger, DangerLevel, Fate, ObjectReport, PropertyFate, PropertyReport, row};
 use crate::rights::Rights;
 use crate::source::{AccessRow, ExportedObject};
 
@@ -51,16 +51,6 @@ pub(crate) struct MappingContext<'e> {
     pub has_partners: bool,
     /// The server of this connector has connectors with `FrontendTransport`.
     pub has_frontend: bool,
-}
-
-/// One property in work.
-pub(crate) struct PropertyFate {
-    fate: Fate,
-    note: String,
-}
-
-pub(crate) fn row(fate: Fate, note: impl Into<String>) -> PropertyFate {
-    PropertyFate { fate, note: note.into() }
 }
 
 /// Maps one connector.

@@ -6,8 +6,7 @@
 
 use relay_connector::{Permission, PermissionGroup, Principal};
 
-use crate::connector::{PropertyFate, row};
-use crate::report::{Danger, DangerLevel, Fate};
+use crate::report::{Danger, DangerLevel, Fate, PropertyFate, row};
 use crate::rights::Rights;
 use crate::source::ExportedObject;
 

@@ -99,6 +99,16 @@ pub struct ImportReport {
     pub dangers: Vec<Danger>,
 }
 
+/// What became of a property, without its name.
+pub(crate) struct PropertyFate {
+    pub fate: Fate,
+    pub note: String,
+}
+
+pub(crate) fn row(fate: Fate, note: impl Into<String>) -> PropertyFate {
+    PropertyFate { fate, note: note.into() }
+}
+
 impl Fate {
     /// Its word in a report.
     pub const fn word(self) -> &'static str {

@@ -3,8 +3,8 @@
 use relay_mail::path::Domain;
 
 use super::notation::certificate_name;
-use super::{Mapped, PropertyFate, groups, row};
-use crate::report::{Danger, DangerLevel, Fate};
+use super::{Mapped, groups};
+use crate::report::{Danger, DangerLevel, Fate, PropertyFate, row};
 use crate::source::ExportedObject;
 
 impl Mapped {
