@@ -90,6 +90,7 @@ pub fn build(
         ("LICENSE-MIT", "usr/share/doc/relay/LICENSE-MIT"),
         ("CHANGELOG.md", "usr/share/doc/relay/CHANGELOG.md"),
         ("docs/deployment.md", "usr/share/doc/relay/deployment.md"),
+        ("docs/from-exchange.md", "usr/share/doc/relay/from-exchange.md"),
         ("docs/it-did-not-arrive.md", "usr/share/doc/relay/it-did-not-arrive.md"),
         ("docs/inspecting.md", "usr/share/doc/relay/inspecting.md"),
     ] {

@@ -8,7 +8,7 @@ use crate::QueueConfig;
 use crate::document::{Section, Wrong};
 use crate::limits::{TRACKING_AGE, TRACKING_MIN_FREE_FACTOR};
 use crate::places::tracking_in;
-use crate::value::{boolean, duration, path, size};
+use crate::value::{boolean, duration, path, size_or_unlimited};
 use relay_tracking::TrackingSettings;
 use relay_tracking::limits::{
     TRACKING_DIRECTORY_OCTETS, TRACKING_FILE_LEAST, TRACKING_FILE_OCTETS,
@@ -36,7 +36,7 @@ pub(super) fn read(mut section: Section<'_, '_>, queue: &QueueConfig) -> Trackin
         let mend = "write a directory that only the log uses, or remove the key";
         section.refuse(line, "path", Wrong::new(problem, mend));
     }
-    let octets = || size(TRACKING_FILE_LEAST..=i64::MAX as u64);
+    let octets = || size_or_unlimited(TRACKING_FILE_LEAST..=i64::MAX as u64);
     let max_directory_size =
         section.take("max_directory_size", octets()).unwrap_or(TRACKING_DIRECTORY_OCTETS);
     let file_key =

@@ -97,6 +97,24 @@ denies = { anonymous = ["MS-EXCH-SMTP-SUBMIT"] }
 }
 
 #[test]
+fn sizes_are_read_as_exchange_prints_them() {
+    let with = |keys: &str| {
+        let config = parse(&format!("{NEEDED}{CONNECTOR}{keys}\n"));
+        let limits = config.connectors()[0].limits;
+        (limits.max_message_size, limits.max_header_size)
+    };
+    let printed = "max_message_size = \"10MB\"\nmax_header_size = \"64 KB (65,536 bytes)\"";
+    assert_eq!(with(printed), (10_485_760, 65_536));
+    let most = i32::MAX.unsigned_abs().into();
+    let unlimited = "max_message_size = \"unlimited\"\nmax_header_size = \"Unlimited\"";
+    assert_eq!(with(unlimited), (most, most));
+    // Not a limit: an unlimited amount of free space does not exist.
+    let text = format!("{NEEDED}{CONNECTOR}[queue]\nmin_free_space = \"unlimited\"\n");
+    let refusals = Config::parse(&text, "relay.toml").unwrap_err();
+    assert_eq!((refusals.list[0].line, refusals.list[0].key.as_str()), (10, "min_free_space"));
+}
+
+#[test]
 fn every_key_is_read() {
     let config = parse(
         r#"

@@ -69,16 +69,15 @@ pub(super) fn number_or_unlimited(
     }
 }
 
-/// A size: octets as a number, or `"64 KB"`, `"36 MB"`, in units of 1024 as in Exchange.
+/// A size: octets as a number, or `"64 KB"`, `"36 MB (37,748,736 bytes)"`; see [`read_size`].
 pub(super) fn size(bounds: RangeInclusive<u64>) -> impl FnOnce(Value<'_>) -> Result<u64, Wrong> {
     move |value| {
         if matches!(value.value, DeValue::Integer(_)) {
             return number(bounds)(value);
         }
         let text = text(value)?;
-        let mend = "write octets as a number, or a text such as \"64 KB\" or \"36 MB\"";
-        let size =
-            read_size(&text).ok_or_else(|| Wrong::new(format!("`{text}` is not a size"), mend))?;
+        let size = read_size(&text)
+            .ok_or_else(|| Wrong::new(format!("`{text}` is not a size"), SIZE_REMEDY))?;
         if bounds.contains(&size) {
             return Ok(size);
         }
@@ -89,18 +88,73 @@ pub(super) fn size(bounds: RangeInclusive<u64>) -> impl FnOnce(Value<'_>) -> Res
     }
 }
 
-/// A size as text in a configuration: `"64 KB"`.
+const SIZE_REMEDY: &str = "write octets as a number, or a text such as \"64 KB\" or \"36 MB\"";
+
+/// A size that limits something: as [`size`], or Exchange's word `unlimited`, which is the highest
+/// value of the key.
+pub(super) fn size_or_unlimited(
+    bounds: RangeInclusive<u64>,
+) -> impl FnOnce(Value<'_>) -> Result<u64, Wrong> {
+    move |value| match &value.value {
+        DeValue::String(text) if text.eq_ignore_ascii_case("unlimited") => Ok(*bounds.end()),
+        _ => size(bounds)(value),
+    }
+}
+
+/// A size as text in a configuration: `"64 KB"`, in units of 1024 as in Exchange; or as Exchange's
+/// shell prints it, `"36 MB (37,748,736 bytes)"`. The count in parentheses is the exact one. Its
+/// thousands separators depend on the server's language. `None` if the text is not a size, or if
+/// its two parts contradict each other.
 pub fn read_size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let Some((rounded, exact)) = text.split_once('(') else { return whole_size(text) };
+    let exact = exact.strip_suffix(')')?.trim_end();
+    let digits_end = exact.rfind(|c: char| c.is_ascii_digit())? + 1;
+    let (count, unit) = exact.split_at(digits_end);
+    let is_separator = |c: char| matches!(c, ',' | '.' | '\'' | '\u{2019}') || c.is_whitespace();
+    // The word `bytes` is translated in some languages, but it contains no digits.
+    let is_count = count.starts_with(|c: char| c.is_ascii_digit())
+        && count.chars().all(|c| c.is_ascii_digit() || is_separator(c));
+    if !is_count || unit.trim().is_empty() || !unit.trim().chars().all(char::is_alphabetic) {
+        return None;
+    }
+    let digits: String = count.chars().filter(char::is_ascii_digit).collect();
+    let octets = digits.parse::<u64>().ok()?;
+    let (least, most) = rounded_size(rounded.trim())?;
+    (least..=most).contains(&octets).then_some(octets)
+}
+
+fn whole_size(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let factor = match unit.trim().to_ascii_uppercase().as_str() {
-        "" | "B" => 1,
-        "KB" => 1 << 10,
-        "MB" => 1 << 20,
-        "GB" => 1 << 30,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(factor)
+    number.parse::<u64>().ok()?.checked_mul(unit_octets(unit)?)
+}
+
+/// The octets that a rounded size such as `35.15 MB` can stand for: one unit of the last digit in
+/// both directions.
+fn rounded_size(text: &str) -> Option<(u64, u64)> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | ','))?;
+    let (number, unit) = text.split_at(end);
+    let factor = unit_octets(unit)?;
+    let (whole_part, fraction) = number.split_once(['.', ',']).unwrap_or((number, ""));
+    let places = u32::try_from(fraction.len()).ok().filter(|&places| places <= 6)?;
+    let step = factor / 10_u64.pow(places).min(factor);
+    let fraction = if fraction.is_empty() { 0 } else { whole(fraction)? };
+    let octets = whole(whole_part)?
+        .checked_mul(factor)?
+        .checked_add(fraction.checked_mul(factor)? / 10_u64.pow(places))?;
+    Some((octets.saturating_sub(step), octets.saturating_add(step)))
+}
+
+fn unit_octets(unit: &str) -> Option<u64> {
+    match unit.trim().to_ascii_uppercase().as_str() {
+        "" | "B" => Some(1),
+        "KB" => Some(1 << 10),
+        "MB" => Some(1 << 20),
+        "GB" => Some(1 << 30),
+        "TB" => Some(1 << 40),
+        _ => None,
+    }
 }
 
 /// A duration: `[d.]hh:mm:ss` as in Exchange, or a number with `s`, `m`, `h` or `d`.
@@ -276,4 +330,41 @@ pub(super) fn smart_host(value: Value<'_>) -> Result<SmartHost, Wrong> {
             "write host:port, as in `mail.contoso.example:25`, `10.0.0.1:25` or `[2001:db8::1]:25`",
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read_size;
+
+    #[test]
+    fn sizes_are_understood_as_exchange_prints_them() {
+        for (text, octets) in [
+            ("36 MB (37,748,736 bytes)", Some(37_748_736)),
+            ("36 MB (37.748.736 Bytes)", Some(37_748_736)),
+            ("36 MB (37\u{a0}748\u{a0}736 octets)", Some(37_748_736)),
+            ("35.15 MB (36,857,446 bytes)", Some(36_857_446)),
+            ("35,15 MB (36 857 446 bytes)", Some(36_857_446)),
+            ("0 B (0 bytes)", Some(0)),
+            ("10MB", Some(10 << 20)),
+            ("10 mb", Some(10 << 20)),
+            ("1 TB", Some(1 << 40)),
+            ("65536", Some(65_536)),
+            // The two parts contradict each other.
+            ("36 MB (37,748 bytes)", None),
+            ("36 MB (99,748,736 bytes)", None),
+            ("36 MB (37,748,736 bytes", None),
+            ("36 MB (37,748,736)", None),
+            ("36 MB (-37,748,736 bytes)", None),
+            ("36 MB ()", None),
+            ("(37,748,736 bytes)", None),
+            ("36 PB", None),
+            ("-1 MB", None),
+            ("99999999999 TB", None),
+            ("99999999999 TB (1 bytes)", None),
+            ("1.9999999999999999999 MB (1 bytes)", None),
+            ("", None),
+        ] {
+            assert_eq!(read_size(text), octets, "{text}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod check;
 mod connectors;
 mod explain;
 mod generate;
+mod import;
 mod passwd;
 mod queue;
 mod reload;
@@ -54,6 +55,8 @@ enum Command {
     Explain(explain::ExplainArguments),
     /// Write shell completions and man pages into a directory, for the makers of packages.
     Generate(generate::GenerateArguments),
+    /// Import the configuration of another mail server, with a report about each property.
+    Import(import::ImportArguments),
     /// Set a user's password, or remove a user.
     Passwd(passwd::PasswdArguments),
     /// Manage the messages in the queue.
@@ -171,6 +174,7 @@ fn run(command: Command, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
         Command::Connectors(arguments) => connectors::run(&arguments, console),
         Command::Explain(arguments) => explain::run(arguments, console),
         Command::Generate(arguments) => generate::run(&arguments, console),
+        Command::Import(arguments) => import::run(&arguments, console),
         Command::Passwd(arguments) => passwd::run(&arguments, console),
         Command::Queue(arguments) => queue::run(arguments, console),
         Command::Reload(arguments) => reload::run(&arguments, console),
@@ -188,6 +192,7 @@ impl Command {
             Self::Check(_) | Self::Generate(_) | Self::Passwd(_) | Self::Run(_) => false,
             Self::Connectors(arguments) => arguments.common.json,
             Self::Explain(arguments) => arguments.access.common.json,
+            Self::Import(arguments) => arguments.prints_json(),
             Self::Queue(arguments) => arguments.common().json,
             Self::Reload(arguments) => arguments.access.common.json,
             Self::Selftest(arguments) => arguments.common.json,

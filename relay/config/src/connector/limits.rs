@@ -5,7 +5,9 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::document::{Section, Wrong};
-use crate::value::{boolean, duration, number, number_or_unlimited, one_of, size, timespan};
+use crate::value::{
+    boolean, duration, number, number_or_unlimited, one_of, size_or_unlimited, timespan,
+};
 use relay_connector::{Limits, MessageRateSource, RejectRecipientDomains};
 
 use crate::limits;
@@ -20,10 +22,10 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Limits {
     let (message_rate_limit, message_rate_source) = message_rate(section);
     let limits = Limits {
         max_message_size: section
-            .take("max_message_size", size(65_536..=most))
+            .take("max_message_size", size_or_unlimited(65_536..=most))
             .unwrap_or(default.max_message_size),
         max_header_size: section
-            .take("max_header_size", size(1..=most))
+            .take("max_header_size", size_or_unlimited(1..=most))
             .unwrap_or(default.max_header_size),
         max_recipients_per_message: count(section, "max_recipients_per_message", 1..=512_000)
             .unwrap_or(default.max_recipients_per_message),
