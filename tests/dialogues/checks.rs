@@ -11,9 +11,9 @@
 
 use relay_message::finding::{
     DkimFinding, DkimResult, DkimSignature, DmarcFinding, DmarcPolicy, DmarcResult, ListFinding,
-    ListVerdict, MessageFound, MessageQuestion, RspamdAction, RspamdFinding, SenderFound,
-    SenderQuestion, SpfFinding, SpfResult,
+    ListVerdict, MessageFound, RspamdAction, RspamdFinding, SenderFound, SpfFinding, SpfResult,
 };
+use relay_message::question::{MessageQuestion, SenderQuestion};
 
 const WHY: &str = "the dialogue says so";
 

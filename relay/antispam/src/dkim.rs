@@ -12,10 +12,9 @@ use mail_auth::{AuthenticatedMessage, DkimOutput, Error};
 use relay_dns::{Dns, DnsCache};
 use relay_mail::store_error::StoreError;
 use relay_message::author;
-use relay_message::finding::{
-    DkimFinding, DkimResult, DkimSignature, DmarcFinding, MessageQuestion,
-};
+use relay_message::finding::{DkimFinding, DkimResult, DkimSignature, DmarcFinding};
 use relay_message::header::{Collected, HeaderCollector, HeaderSection};
+use relay_message::question::MessageQuestion;
 use relay_queue::{Incoming, IncomingReader};
 use tokio::time::timeout;
 

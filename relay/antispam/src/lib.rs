@@ -17,7 +17,8 @@ mod spf;
 use crate::rspamd::Rspamd;
 use futures_util::future::join_all;
 use relay_dns::{self, Dns};
-use relay_message::finding::{MessageFound, MessageQuestion, SenderFound, SenderQuestion};
+use relay_message::finding::{MessageFound, SenderFound};
+use relay_message::question::{MessageQuestion, SenderQuestion};
 use relay_queue::Incoming;
 use tokio::join;
 

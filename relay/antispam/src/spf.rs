@@ -4,7 +4,8 @@ use crate::limits::SPF_WAIT;
 use mail_auth::spf::verify::SpfParameters;
 use relay_dns::{Dns, DnsCache};
 use relay_mail::path::ReversePath;
-use relay_message::finding::{SenderQuestion, SpfFinding, SpfIdentity, SpfResult};
+use relay_message::finding::{SpfFinding, SpfIdentity, SpfResult};
+use relay_message::question::SenderQuestion;
 use tokio::time::timeout;
 
 /// Evaluates the domain of MAIL, or the client's name if the sender is null. `host` is this host's
@@ -75,7 +76,8 @@ mod tests {
     use crate::spf::*;
     use relay_dns::testing::{Says, Scripted, failures, servers, zone};
     use relay_mail::path::Domain;
-    use relay_message::finding::{Client, ListVerdict};
+    use relay_message::finding::ListVerdict;
+    use relay_message::question::Client;
 
     fn question() -> SenderQuestion {
         let address = "192.0.2.1".parse().unwrap();

@@ -14,6 +14,13 @@ use crate::report::{Danger, DangerLevel, Fate, ObjectReport, PropertyFate, Prope
 use crate::rights::Rights;
 use crate::source::{AccessRow, ExportedObject};
 
+/// Exports an access list in a form that the import reads: accounts and rights are objects, whose text
+/// a plain ConvertTo-Json does not have.
+const ACCESS_LIST_EXPORT: &str = "Get-ADPermission | Select-Object @{n='Identity';e={\"$($_.Identity)\"}}, \
+    @{n='User';e={\"$($_.User)\"}}, Deny, IsInherited, \
+    @{n='ExtendedRights';e={@($_.ExtendedRights | ForEach-Object { \"$_\" })}} | \
+    ConvertTo-Json -Depth 4 | Out-File -Encoding UTF8 permissions.json";
+
 /// One receive connector in the form of the configuration.
 #[derive(Debug)]
 pub(crate) struct Mapped {
@@ -267,7 +274,7 @@ impl Mapped {
                  rights such as ms-Exch-SMTP-Accept-Any-Recipient are missing",
                 format!(
                     "export the access list too: Get-ReceiveConnector '{identity}' | \
-                     Get-ADPermission | Export-Clixml permissions.xml"
+                     {ACCESS_LIST_EXPORT}"
                 ),
             ));
         }

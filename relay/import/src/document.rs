@@ -230,7 +230,10 @@ fn domains(
     if contents.surroundings.domains.is_empty() && existing.is_empty() {
         let problem = "no accepted domain was imported: clients without the relay right can send \
                        to no recipient";
-        let mend = "export them too: Get-AcceptedDomain | Export-Clixml domains.xml";
+        let mend = "export them too: Get-AcceptedDomain | Select-Object Name, \
+                    @{n='DomainName';e={\"$($_.DomainName)\"}}, \
+                    @{n='DomainType';e={\"$($_.DomainType)\"}}, MatchSubDomains | \
+                    ConvertTo-Json -Depth 4 | Out-File -Encoding UTF8 domains.json";
         note(dangers, DangerLevel::ToDo, "[[accepted_domain]]", problem.to_owned(), mend);
     }
 }

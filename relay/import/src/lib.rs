@@ -76,7 +76,7 @@ pub enum ImportError {
     /// No receive connector is in the files, or none of the chosen server.
     #[error(
         "the files contain no receive connector{}; export them with Get-ReceiveConnector | \
-         Export-Clixml connectors.xml",
+         ConvertTo-Json -Depth 4 | Out-File -Encoding UTF8 connectors.json",
         of_server(.server.as_deref())
     )]
     NoConnector {

@@ -15,6 +15,7 @@ pub mod hops;
 pub mod identity;
 pub mod limits;
 pub mod outbound;
+pub mod question;
 pub mod received;
 pub mod section;
 pub mod spam;

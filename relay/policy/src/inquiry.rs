@@ -9,7 +9,8 @@
 use crate::{Decision, RecipientLookup};
 use relay_mail::path::Mailbox;
 use relay_mail::user_name::UserName;
-use relay_message::finding::{MessageFinding, MessageQuestion, SenderFinding, SenderQuestion};
+use relay_message::finding::{MessageFinding, SenderFinding};
+use relay_message::question::{MessageQuestion, SenderQuestion};
 use relay_users::password::PasswordCheck;
 
 /// A decision, or the fact that it still needs.

@@ -10,7 +10,7 @@ use crate::{
 };
 use relay_mail::reply::TLS_NOT_AVAILABLE;
 use relay_mail::store_error::StoreError;
-use relay_message::finding::Client;
+use relay_message::question::Client;
 use relay_smtp::command::Mail;
 
 /// MAIL of a client that may give it in this state.

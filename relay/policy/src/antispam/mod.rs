@@ -15,10 +15,11 @@ use relay_mail::reply::{
     SPF_UNAVAILABLE,
 };
 use relay_message::finding::{
-    Client, DkimFinding, DkimResult, DkimSignature, DmarcFinding, DmarcPolicy, DmarcResult,
-    ListVerdict, MessageFinding, MessageQuestion, RspamdAction, RspamdFinding, SenderFinding,
-    SenderFound, SenderQuestion, SpfFinding, SpfIdentity, SpfResult,
+    DkimFinding, DkimResult, DkimSignature, DmarcFinding, DmarcPolicy, DmarcResult, ListVerdict,
+    MessageFinding, RspamdAction, RspamdFinding, SenderFinding, SenderFound, SpfFinding,
+    SpfIdentity, SpfResult,
 };
+use relay_message::question::{Client, MessageQuestion, SenderQuestion};
 
 /// MAIL that everything else allows: do the block lists and SPF allow it too?
 pub fn screen_sender(
