@@ -33,7 +33,16 @@ fn commands_that_need_no_daemon_work_without_one() {
 
     let rows = exits(edge.relay(&["connectors", "--json"]), 0).json();
     let row = &rows["connectors"][0];
-    let columns = ["binding", "connector", "permissions", "principal", "range", "refuse", "rights"];
+    let columns = [
+        "binding",
+        "connector",
+        "permissions",
+        "principal",
+        "range",
+        "refuse",
+        "rights",
+        "through_proxy_only",
+    ];
     assert_eq!(keys(row), columns);
 
     let binding = edge.address().to_string();

@@ -4,6 +4,8 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 
+use serde_json::Value;
+
 use crate::PATIENCE;
 use crate::edge::{ARTICLE, Edge, Mode, SCANNER, json_line, session_line};
 use crate::encrypted::Terms;
@@ -104,8 +106,9 @@ fn probes_of_a_proxy_are_counted_and_not_logged() {
     });
     // An incomplete header is not a health check.
     assert_eq!(at_once(edge.stream("127.0.0.8"), b"PROXY TCP4"), "");
-    let line = json_line(&daemon, before, |line| line["level"] == "WARN");
-    assert!(line["error"].as_str().unwrap().contains("within the header"), "{line}");
+    let line = json_line(&daemon, before, |line| line["rule"] == "proxy_protocol_from");
+    assert_eq!((&line["level"], &line["reply"]), (&"INFO".into(), &Value::Null), "{line}");
+    assert!(line["found"].as_str().unwrap().contains("within the header"), "{line}");
     let output = daemon.output();
     let lines: Vec<_> = output.lines().skip(before).collect();
     assert!(lines.iter().all(|line| !line.contains("\"session\"")), "{lines:?}");

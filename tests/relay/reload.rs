@@ -29,7 +29,7 @@ fn reload(edge: &Edge, daemon: &Daemon, way: Way, text: &str) -> Result<Value, S
         Way::CommandLine => {
             fs::write(daemon.configuration(), text).unwrap();
             let ran = edge.relay(&["reload", "--json"]);
-            if ran.code != 0 && !ran.err.contains("nothing has changed") {
+            if ran.code != 0 && !ran.err.contains("nothing was changed") {
                 return Err(ran.err);
             }
             match ran.code {

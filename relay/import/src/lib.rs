@@ -6,7 +6,7 @@
 //! list and its ways to authenticate; [`surroundings`] maps accepted domains, send connectors and
 //! the transport configuration. [`merge`] decides which connectors of several servers are one,
 //! [`danger`] looks for what is dangerous in all of them together, [`document`] writes the text.
-//! [`verify`] compares the result with [`model`], which knows only the export and Exchange's rules.
+//! [`mod@verify`] compares the result with [`model`], which knows only the export and Exchange's rules.
 
 mod connector;
 mod danger;

@@ -15,7 +15,7 @@ use crate::limits::PIN_CLAIM_TRIES;
 use crate::{GUARD, KernelError, TAGGER};
 use aya::Ebpf;
 use aya::pin::PinError;
-use rustix::fs::{FlockOperation, FsWord, flock, statfs};
+use rustix::fs::{AtFlags, Dir, FlockOperation, FsWord, flock, statfs, unlinkat};
 use rustix::mount::{MountFlags, mount};
 use rustix::process::geteuid;
 
@@ -98,11 +98,17 @@ impl Pins {
         }
     }
 
+    /// Removes all pins by the descriptor of the directory: the daemon's user may have no way to the
+    /// directory by its path, because systemd mounts bpffs for root only.
     fn clear(&self) -> io::Result<usize> {
         let mut removed = 0;
-        for entry in fs::read_dir(&self.directory)? {
-            fs::remove_file(entry?.path())?;
-            removed += 1;
+        for entry in Dir::read_from(&self.lock)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name != c"." && name != c".." {
+                unlinkat(&self.lock, name, AtFlags::empty())?;
+                removed += 1;
+            }
         }
         Ok(removed)
     }
