@@ -1,6 +1,7 @@
 //! Imports of made-up exports.
 
 mod dangers;
+mod formats;
 mod mapping;
 mod reading;
 mod verified;
