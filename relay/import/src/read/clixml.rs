@@ -58,7 +58,8 @@ impl<'a, 'input> Reader<'a, 'input> {
         let mut properties: Vec<ExportedProperty> = Vec::new();
         for value in bags.flat_map(|bag| bag.children()).filter(Node::is_element) {
             let Some(name) = value.attribute("N").map(unescaped) else { continue };
-            if properties.iter().any(|other| other.name.eq_ignore_ascii_case(&name)) {
+            let is_blob = value.tag_name().name() == "BA" && !is_needed(&name);
+            if is_blob || properties.iter().any(|other| other.name.eq_ignore_ascii_case(&name)) {
                 continue;
             }
             let mut values = Vec::new();
