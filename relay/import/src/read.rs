@@ -124,7 +124,7 @@ pub fn exchange(octets: &[u8]) -> Result<ExportedObjects, ExportError> {
             exported.objects.push(ExportedObject { kind, properties });
         } else if has(&properties, "ExtendedRights") && has(&properties, "User") {
             let entry = ExportedObject { kind: ObjectKind::ReceiveConnector, properties };
-            exported.access.push(access(&entry));
+            exported.access.push(access(number, &entry)?);
         } else {
             return Err(ExportError::UnknownObject { number });
         }
@@ -175,19 +175,37 @@ fn kind(properties: &[ExportedProperty]) -> Option<ObjectKind> {
 /// Does the import use this property? Bookkeeping of the directory may have any form.
 fn is_needed(name: &str) -> bool {
     use crate::properties::{Meaning, meaning};
-    !matches!(meaning(name), Meaning::Nothing(_) | Meaning::Reference(_))
+    /// Of access lists, send connectors and accepted domains.
+    const OTHERS: [&str; 7] = [
+        "AddressSpaces",
+        "Deny",
+        "DomainName",
+        "DomainType",
+        "ExtendedRights",
+        "SmartHosts",
+        "User",
+    ];
+    OTHERS.iter().any(|other| other.eq_ignore_ascii_case(name))
+        || !matches!(meaning(name), Meaning::Nothing(_) | Meaning::Reference(_))
 }
 
-fn access(entry: &ExportedObject) -> AccessRow {
+/// An entry of an access list. Without a readable `Deny` it could give a right that it removes, so it is
+/// refused.
+fn access(number: usize, entry: &ExportedObject) -> Result<AccessRow, ExportError> {
     let text = |key| entry.text(key).unwrap_or_default().to_owned();
-    AccessRow {
+    let kind = match entry.text("Deny").map(str::to_ascii_lowercase).as_deref() {
+        Some("true") => AccessKind::Deny,
+        Some("false") => AccessKind::Allow,
+        _ => return Err(ExportError::UnknownForm { number, property: "Deny".to_owned() }),
+    };
+    Ok(AccessRow {
         connector: text("Identity"),
         account: text("User"),
         rights: entry.values("ExtendedRights").to_vec(),
-        kind: if entry.is_true("Deny") { AccessKind::Deny } else { AccessKind::Allow },
+        kind,
         origin: match entry.is_true("IsInherited") {
             true => AccessOrigin::Inherited,
             false => AccessOrigin::Own,
         },
-    }
+    })
 }

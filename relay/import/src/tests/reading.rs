@@ -85,6 +85,30 @@ fn what_is_not_understood_is_an_error() {
     assert!(matches!(exchange(&[0xc3]).unwrap_err(), ExportError::NotText));
 }
 
+/// A denial that is read as a permission would open the relay.
+#[test]
+fn an_entry_whose_effect_cannot_be_read_is_refused() {
+    let of = |deny: &str, right: &str| {
+        let text = format!(
+            "{{\"Identity\": \"EX01\\\\Scanners\", \"User\": \"S-1-5-7\", {deny} \
+             \"ExtendedRights\": [{right}]}}"
+        );
+        exchange(text.as_bytes())
+    };
+    let right = "\"ms-Exch-SMTP-Accept-Any-Recipient\"";
+    assert!(of("\"Deny\": false,", right).is_ok());
+    for deny in ["", "\"Deny\": null,", "\"Deny\": {\"IsPresent\": true},", "\"Deny\": \"?\","] {
+        let error = of(deny, right).unwrap_err();
+        let is_deny =
+            matches!(&error, ExportError::UnknownForm { property, .. } if property == "Deny");
+        assert!(is_deny, "{deny}: {error}");
+    }
+    let error = of("\"Deny\": false,", "{\"Depth\": 1}").unwrap_err();
+    assert!(
+        matches!(&error, ExportError::UnknownForm { property, .. } if property == "ExtendedRights")
+    );
+}
+
 #[test]
 fn a_file_is_replaced_with_a_backup() {
     let folder = tempfile::tempdir().unwrap();
