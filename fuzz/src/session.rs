@@ -188,7 +188,7 @@ impl Run {
             b'x' => self.send(&[b'x'; READ_OCTETS]),
             b'd' => self.player.happen(|session, _| session.handle_disconnect()),
             b'y' => self.player.happen(|session, _| session.handle_cut_off()),
-            b'z' => self.player.happen(|session, _| session.handle_shutdown()),
+            b'z' => self.player.happen(|session, now| session.handle_shutdown(now)),
             _ => {}
         }
         self.settle();

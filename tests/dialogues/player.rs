@@ -20,7 +20,7 @@ use relay_policy::{
 };
 use relay_session::limits::INPUT_OCTETS;
 use relay_session::player::{self, World};
-use relay_session::{Action, Conditions, MessageBegun, Session};
+use relay_session::{Action, Conditions, HandshakeFailure, MessageBegun, Session};
 use relay_users::password::PasswordCheck;
 
 use crate::checks::Checks;
@@ -150,7 +150,9 @@ impl Player {
                 self.player.happen(|session, _| session.handle_disconnect())
             }
             Event::ClientEnds => self.player.happen(|session, _| session.handle_end_of_input()),
-            Event::DaemonStops => self.player.happen(|session, _| session.handle_shutdown()),
+            Event::DaemonStops => {
+                self.player.happen(|session, now| session.handle_shutdown(now));
+            }
             Event::DaemonWaitsNoLonger => self.player.happen(|session, _| session.handle_cut_off()),
             Event::Pass(time) => self.player.pass(time),
             Event::TlsHandshake(shown) => {
@@ -283,7 +285,7 @@ impl World for Host {
         self.queue.open = None;
     }
 
-    fn shake_hands(&mut self) -> Option<Result<TlsInfo, String>> {
+    fn shake_hands(&mut self) -> Option<Result<TlsInfo, HandshakeFailure>> {
         self.awaits_handshake = true;
         None
     }

@@ -25,7 +25,7 @@ fn an_incoming_message_is_accepted_before_the_end() {
         daemon.signal(signal).unwrap();
         json_line(&daemon, 0, |line| line["message"] == "stopping" && line["sessions"] == 2);
 
-        // A client without a message gets the reply at once; new clients find no listener.
+        // A client without a message gets the reply when it is silent; new clients find no listener.
         let farewell = "421 4.3.2 Service shutting down, closing transmission channel";
         assert_eq!(idle.reply(), farewell);
         idle.ends();
@@ -45,6 +45,27 @@ fn an_incoming_message_is_accepted_before_the_end() {
         ends_well(daemon);
         assert_eq!(edge.sink.messages().len(), 1);
     }
+}
+
+/// A restart must not refuse the clients that are connected: each can send one message.
+#[test]
+fn a_connected_client_can_send_a_message_before_the_end() {
+    let edge = Edge::new(Mode::Userspace);
+    let daemon = edge.start();
+    let greeted = edge.connect(SCANNER);
+    let mut client = edge.connect(SCANNER);
+    client.hello();
+    daemon.signal(Signal::TERM).unwrap();
+    json_line(&daemon, 0, |line| line["message"] == "stopping" && line["sessions"] == 2);
+    for mut client in [client, greeted] {
+        client.hello();
+        client.begin("a@contoso.example", &["b@fabrikam.example"]);
+        client.send(b"Subject: late\r\n\r\nx\r\n");
+        queue_id(&client.say("."));
+        assert!(client.reply().starts_with("421 4.3.2 "));
+        client.ends();
+    }
+    ends_well(daemon);
 }
 
 /// If a client does not end its message in time, it gets a reply with the reason, and the record

@@ -169,7 +169,7 @@ impl Driver {
             () = sleep_until(deadline.into()) => self.session.handle_timeout(Instant::now()),
             Ok(_) = stop.wait_for(|stop| *stop >= awaited), if !is_cut_off => match awaited {
                 Stop::AtOnce => self.session.handle_cut_off(),
-                Stop::No | Stop::Gently => self.session.handle_shutdown(),
+                Stop::No | Stop::Gently => self.session.handle_shutdown(Instant::now()),
             },
         }
     }

@@ -1,16 +1,20 @@
 //! How does a session end: its last replies, and what it drops?
 
+use std::time::Instant;
+
 use crate::state::SessionState;
 use crate::timers::Awaited;
 use crate::{Action, Session, SessionEnding};
 use relay_mail::reply::{self, Reply};
 
 impl Session {
-    /// The daemon is stopping. A session between messages gets a reply and is closed; a session
-    /// that receives a message is closed after the reply to it.
-    pub fn handle_shutdown(&mut self) {
+    /// The daemon is stopping. The session ends after the reply to its message. Between messages it
+    /// ends if the client is silent for [`SHUTDOWN_SILENCE`](crate::limits::SHUTDOWN_SILENCE), so that a client that is about to send
+    /// a message can.
+    pub fn handle_shutdown(&mut self, now: Instant) {
+        self.now = now;
         self.shutting_down = true;
-        self.finish_if_shutting_down();
+        self.leave_if_silent();
     }
 
     /// The daemon does not wait any longer: the client gets a reply, and an unfinished message is
@@ -62,8 +66,26 @@ impl Session {
         self.shutting_down
     }
 
-    pub(super) fn finish_if_shutting_down(&mut self) {
-        let is_idle = !matches!(
+    /// A message has its reply: the right moment to end the session if the daemon is stopping.
+    pub(super) fn leave_after_message(&mut self) {
+        if self.may_leave() {
+            self.close_with(&reply::SHUTTING_DOWN, SessionEnding::ShutDown);
+        }
+    }
+
+    /// Ends a session between messages whose client is silent. A delayed reply does not count as
+    /// silence of the client, but the session does not wait for it: the client gets it at once.
+    pub(super) fn leave_if_silent(&mut self) {
+        let is_over = self.timers.silence() <= self.now || self.awaited() == Awaited::Tarpit;
+        if is_over && self.may_leave() {
+            self.close_with(&reply::SHUTTING_DOWN, SessionEnding::ShutDown);
+        }
+    }
+
+    /// Is the daemon stopping, and the session neither within a message nor waiting for an answer of
+    /// another server?
+    pub(super) fn may_leave(&self) -> bool {
+        let is_within_message = matches!(
             self.state,
             SessionState::Chunking(_)
                 | SessionState::Closed
@@ -74,9 +96,7 @@ impl Session {
                 | SessionState::WaitingForQueue(_)
                 | SessionState::WaitingForStore(_)
         );
-        if self.shutting_down && is_idle {
-            self.close_with(&reply::SHUTTING_DOWN, SessionEnding::ShutDown);
-        }
+        self.shutting_down && !is_within_message && self.asked.is_none()
     }
 
     /// Ends the session with a last reply, after a reply that the tarpit still delays.

@@ -63,7 +63,7 @@ impl Session {
         if closes {
             self.close(SessionEnding::HeaderTooLarge);
         }
-        self.finish_if_shutting_down();
+        self.leave_after_message();
     }
 
     /// A chunk has arrived that was not the last. If the message is already refused, the refusal is
@@ -108,7 +108,7 @@ impl Session {
             let (state, effect) = *skipping.then;
             self.state = state;
             self.carry_out(Verb::Bdat, effect);
-            self.finish_if_shutting_down();
+            self.leave_after_message();
         }
         true
     }

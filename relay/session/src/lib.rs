@@ -328,7 +328,6 @@ impl Session {
         if matches!(self.state, SessionState::Connected(_) | SessionState::Ready(_)) {
             self.context.summary.decisions.clear();
         }
-        self.finish_if_shutting_down();
     }
 
     /// Performs the effects of a command besides the change of state.

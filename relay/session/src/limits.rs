@@ -18,6 +18,11 @@ pub const INPUT_OCTETS: usize = 64 * 1024;
 /// commands without reading replies cannot make us keep more.
 pub const OUTPUT_OCTETS: usize = 16 * 1024;
 
+/// How long a client between messages may be silent while the daemon stops. Then `421 4.3.2` and the
+/// end. Clients that are about to send a message are served; it is longer than a slow client needs
+/// between two commands, and short because new clients wait for the next daemon meanwhile.
+pub const SHUTDOWN_SILENCE: Duration = Duration::from_secs(2);
+
 /// Octets of a message between two size checks of the policy; of a message that will be refused, at
 /// most this much over the limit is written.
 pub const MESSAGE_CHECK_OCTETS: u64 = 1024 * 1024;

@@ -73,6 +73,6 @@ impl Session {
                 self.refuse(reply);
             }
         }
-        self.finish_if_shutting_down();
+        self.leave_after_message();
     }
 }

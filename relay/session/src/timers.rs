@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use crate::limits::{INQUIRY_WAIT, QUEUE_WAIT, TEXT_LINE_OCTETS, TLS_HANDSHAKE};
+use crate::limits::{INQUIRY_WAIT, QUEUE_WAIT, SHUTDOWN_SILENCE, TEXT_LINE_OCTETS, TLS_HANDSHAKE};
 use crate::state::SessionState;
 use crate::{Session, SessionEnding};
 use relay_connector::Limits;
@@ -17,6 +17,7 @@ use relay_mail::reply::{self, Reply};
 pub(super) struct Timers {
     connection: Instant,
     inactivity: Instant,
+    silence: Instant,
     queue: Instant,
     answer: Instant,
     handshake: Instant,
@@ -57,6 +58,7 @@ impl Timers {
         Self {
             connection: now + limits.connection_timeout,
             inactivity: now + limits.connection_inactivity_timeout,
+            silence: now + SHUTDOWN_SILENCE,
             queue: now + QUEUE_WAIT,
             answer: now + INQUIRY_WAIT,
             handshake: now + TLS_HANDSHAKE,
@@ -68,6 +70,7 @@ impl Timers {
     /// The client completed something.
     pub(super) fn active(&mut self, now: Instant) {
         self.inactivity = now + self.limits.connection_inactivity_timeout;
+        self.silence = now + SHUTDOWN_SILENCE;
         self.octets = 0;
     }
 
@@ -92,6 +95,11 @@ impl Timers {
     /// The client may begin a TLS handshake.
     pub(super) fn begin_handshake(&mut self, now: Instant) {
         self.handshake = now + TLS_HANDSHAKE;
+    }
+
+    /// When a session between messages ends if the daemon is stopping.
+    pub(super) fn silence(&self) -> Instant {
+        self.silence
     }
 
     /// Only a client that is awaited can be late.
@@ -128,6 +136,7 @@ impl Session {
             self.timers.active(now);
             self.give(held);
         }
+        self.leave_if_silent();
         let Some(expired) = self.timers.expired(now, self.awaited()) else { return };
         if matches!(self.state, SessionState::Closed) {
             return;
@@ -156,7 +165,10 @@ impl Session {
 
     /// When [`Session::handle_timeout`] is due.
     pub fn deadline(&self) -> Instant {
-        let deadline = self.timers.deadline(self.awaited());
+        let mut deadline = self.timers.deadline(self.awaited());
+        if self.may_leave() {
+            deadline = deadline.min(self.timers.silence());
+        }
         match &self.held {
             Some(held) => held.until.min(deadline),
             None => deadline,

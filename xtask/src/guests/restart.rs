@@ -33,9 +33,6 @@ const BEFORE: Duration = Duration::from_secs(2);
 const AFTER: Duration = Duration::from_secs(3);
 /// A client's longest wait for a reply.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The most sessions that may be unserved in a restart: half a second of clients. If a stop waited
-/// for a next hop, there would be no listener for tens of seconds.
-const MOST_UNSERVED: usize = 100;
 
 /// The results of a run.
 #[derive(Default)]
@@ -239,12 +236,9 @@ pub(super) fn under_load(
         window.as_secs_f64(),
         took.as_secs_f64(),
     ));
-    if failed.len() > MOST_UNSERVED {
-        let why = failed[failed.len() / 2].1.as_ref().err();
-        report.faults.push(format!(
-            "{what} left {} sessions unserved, more than {MOST_UNSERVED}: {why:?}",
-            failed.len()
-        ));
+    // The listener stays open, and a stopping daemon serves the clients that are connected.
+    if let Some((_, Err(why))) = failed.get(failed.len() / 2) {
+        report.faults.push(format!("{what} left {} sessions unserved: {why}", failed.len()));
     }
     if lost > 0 {
         report.faults.push(format!("{what} lost {lost} accepted messages"));
