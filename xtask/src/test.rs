@@ -1,7 +1,8 @@
 //! `cargo xtask test`: all checks in one command; `.ci/run` calls exactly this.
 //!
 //! Every step runs even if an earlier one failed, so that one run shows all faults. The tests run
-//! last, so their own last lines are the end of the output, followed only by the verdict.
+//! last, so their own last lines are the end of the output, followed only by the table of the steps and
+//! the verdict.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -54,7 +55,6 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     steps.run("documentation", || documentation(workspace, object.as_deref()));
 
     let obstacles = kernel_obstacles(&machine, object.as_deref());
-    steps.print();
     for obstacle in &obstacles {
         println!("test: NOT ALL KERNEL TESTS CAN RUN: {obstacle}");
     }
@@ -237,6 +237,7 @@ impl Steps {
     }
 
     fn verdict(&self, obstacles: &[String], of_guests: &[String]) -> Result<()> {
+        self.print();
         let failed: Vec<&str> =
             self.done.iter().filter(|step| step.failure.is_some()).map(|step| step.name).collect();
         let took: Duration = self.done.iter().map(|step| step.took).sum();

@@ -16,7 +16,7 @@ use relay_smtp::client::ReplyParser;
 use relay_policy::{Inquiry, InquiryAnswer, Peer, Rules};
 use relay_session::limits::{OUTPUT_OCTETS, PROTOCOL_LOG_LINE_OCTETS};
 use relay_session::player::World;
-use relay_session::{Action, MessageBegun, ProtocolEvent, Session};
+use relay_session::{Action, HandshakeFailure, MessageBegun, ProtocolEvent, Session};
 
 /// The result of a session.
 #[derive(Debug, Default, PartialEq)]
@@ -101,7 +101,7 @@ impl World for Host {
         assert!(begun || asked != Asked::Nothing, "there is one to abandon");
     }
 
-    fn shake_hands(&mut self) -> Option<Result<TlsInfo, String>> {
+    fn shake_hands(&mut self) -> Option<Result<TlsInfo, HandshakeFailure>> {
         self.handshake_is_due = true;
         None
     }

@@ -16,7 +16,7 @@ use relay_smtp::command::SaslMessage;
 use crate::{ExplainedCommand, HostState, Question};
 use relay_policy::{Decision, Inquiry, InquiryAnswer, Peer, Rules};
 use relay_session::player::{Player, World};
-use relay_session::{Conditions, MessageBegun, Opening, Session};
+use relay_session::{Conditions, HandshakeFailure, MessageBegun, Opening, Session};
 
 /// The password of the client; it is never compared.
 const PASSWORD: &str = "password";
@@ -203,9 +203,9 @@ impl World for Imagined<'_> {
         Some(Ok(()))
     }
 
-    fn shake_hands(&mut self) -> Option<Result<TlsInfo, String>> {
+    fn shake_hands(&mut self) -> Option<Result<TlsInfo, HandshakeFailure>> {
         let tls = TlsInfo { client: self.certificate.clone(), ..TlsInfo::new("TLS1.3", "none") };
-        let refusal = || "there is no certificate".to_owned();
-        Some(self.host.conditions.certificate.then_some(tls).ok_or_else(refusal))
+        let has_certificate = self.host.conditions.certificate;
+        Some(has_certificate.then_some(tls).ok_or(HandshakeFailure::NoCertificate))
     }
 }

@@ -20,6 +20,7 @@ use relay_queue::Incoming;
 use relay_queue::memory::MemoryAccount;
 use relay_session::{Action, Conditions, MessageBegun, Session};
 use relay_tracking::Happening;
+use relay_tracking::event::Confirmation;
 use relay_users::password;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -278,23 +279,23 @@ impl Driver {
                 let is_kept = stored.is_ok();
                 self.session.handle_stored(Instant::now(), stored);
                 if is_kept {
-                    self.track(keeping, true);
+                    self.track(keeping, Confirmation::Sent);
                 }
             }
             Err(_) => {
                 self.session.handle_timeout(Instant::now());
-                self.track(keeping, false);
+                self.track(keeping, Confirmation::TooLate);
             }
         }
     }
 
-    fn track(&mut self, keeping: Keeping, answered: bool) {
+    fn track(&mut self, keeping: Keeping, confirmation: Confirmation) {
         // The session must forget the events, even if nothing records them.
         let decisions = self.session.take_decisions();
         let Self { shared, session, record, .. } = self;
         record.write_changes(keeping.id, &decisions.changes, session.connection());
         shared.tracker.tell(keeping.id, || {
-            Happening::Received(Box::new(record.receipt(session, decisions, keeping, answered)))
+            Happening::Received(Box::new(record.receipt(session, decisions, keeping, confirmation)))
         });
     }
 
@@ -309,9 +310,7 @@ impl Driver {
         match timeout_at(deadline.into(), handshake).await {
             Ok(Ok(tls)) => self.session.handle_tls(Instant::now(), tls),
             Ok(Err(error)) => {
-                use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
-                let left = matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof);
-                self.session.handle_tls_failed(&handshake_failure(&error), left);
+                self.session.handle_tls_failed(&handshake_failure(&error));
             }
             Err(_) => self.session.handle_timeout(Instant::now()),
         }

@@ -17,7 +17,7 @@ use relay_queue::Incoming;
 use relay_queue::event::MessageStorage;
 use relay_session::{Decisions, Session, SessionEnding, Summary};
 use relay_smtp::command::Verb;
-use relay_tracking::event::{Receipt, RefusalEvent};
+use relay_tracking::event::{Confirmation, Receipt, RefusalEvent};
 
 /// The data of a connection that its session does not know.
 pub(super) struct Record {
@@ -212,13 +212,13 @@ impl Record {
         }
     }
 
-    /// The data of a message that was stored; `answered` tells whether the client got a reply.
+    /// The data of a message that was stored.
     pub(super) fn receipt(
         &self,
         session: &Session,
         decisions: Decisions,
         kept: Keeping,
-        answered: bool,
+        confirmation: Confirmation,
     ) -> Receipt {
         let (peer, summary) = (session.peer(), session.summary());
         Receipt {
@@ -237,7 +237,7 @@ impl Record {
             decisions,
             size: kept.size,
             kept: kept.place,
-            answered,
+            confirmation,
         }
     }
 

@@ -6,6 +6,20 @@ use crate::state::SessionState;
 use crate::{Action, Session, SessionEnding};
 use relay_mail::tls::TlsInfo;
 
+/// Why a TLS handshake has failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HandshakeFailure {
+    /// The client has disconnected without an alert.
+    #[error("{0}")]
+    ClientLeft(String),
+    /// It was promised, but a reload has removed the certificate.
+    #[error("this connector no longer has a certificate")]
+    NoCertificate,
+    /// The two sides do not agree.
+    #[error("{0}")]
+    Refused(String),
+}
+
 impl Session {
     /// TLS begins with the first octet.
     pub(super) fn encrypt(&mut self) {
@@ -16,15 +30,14 @@ impl Session {
         self.output.push(Action::StartTls);
     }
 
-    /// The handshake of [`Action::StartTls`] has failed, for this reason. Nothing more can be sent
-    /// on the connection. `left`: the client has disconnected without an alert.
-    pub fn handle_tls_failed(&mut self, why: &str, left: bool) {
+    /// The handshake of [`Action::StartTls`] has failed. Nothing more can be sent on the connection.
+    pub fn handle_tls_failed(&mut self, failure: &HandshakeFailure) {
         if !matches!(self.state, SessionState::StartingTls) {
             return;
         }
-        self.output.protocol.information(|| format!("TLS handshake failed: {why}"));
-        self.context.summary.left_handshake = left;
-        self.context.summary.tls_failure = Some(why.escape_debug().to_string());
+        self.output.protocol.information(|| format!("TLS handshake failed: {failure}"));
+        self.context.summary.left_handshake = matches!(failure, HandshakeFailure::ClientLeft(_));
+        self.context.summary.tls_failure = Some(failure.to_string().escape_debug().to_string());
         self.close(SessionEnding::HandshakeFailed);
     }
 

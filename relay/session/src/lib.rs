@@ -72,6 +72,7 @@ use relay_smtp::line::LineReader;
 
 pub use crate::actions::{Action, Conditions, MessageBegun};
 pub use crate::decisions::{Decided, Decisions};
+pub use crate::encryption::HandshakeFailure;
 pub use crate::opening::Opening;
 pub use crate::protocol_log::{ProtocolEvent, ProtocolRecord};
 pub use crate::refused::Refused;

@@ -18,7 +18,7 @@ use relay_mail::tls::TlsInfo;
 
 use crate::limits::INPUT_OCTETS;
 use crate::timers::Awaited;
-use crate::{Action, Conditions, MessageBegun, Session};
+use crate::{Action, Conditions, HandshakeFailure, MessageBegun, Session};
 use relay_policy::{Decision, Inquiry, InquiryAnswer, Peer, Rules};
 
 /// Octets that a client of [`Player::say`] sends at once. A session accepts more while it may read.
@@ -70,8 +70,8 @@ pub trait World {
     /// Lets go of the message.
     fn abandon_message(&mut self) {}
 
-    /// Does a TLS handshake; an error says why it failed.
-    fn shake_hands(&mut self) -> Option<Result<TlsInfo, String>> {
+    /// Does a TLS handshake.
+    fn shake_hands(&mut self) -> Option<Result<TlsInfo, HandshakeFailure>> {
         Some(Ok(TlsInfo::new("TLS1.3", "none")))
     }
 
@@ -263,7 +263,7 @@ fn perform_one(session: &mut Session, world: &mut impl World, now: Instant, acti
         Action::Send(octets) => world.send(&octets),
         Action::StartTls => match world.shake_hands() {
             Some(Ok(tls)) => session.handle_tls(now, tls),
-            Some(Err(why)) => session.handle_tls_failed(&why, false),
+            Some(Err(failure)) => session.handle_tls_failed(&failure),
             None => {}
         },
         Action::Write(octets) => {

@@ -51,9 +51,9 @@ impl LineFormat {
     pub(super) fn lines(self, level: Level, event: &str) -> Vec<String> {
         let most = if self.is_journal() { JOURNAL_LINE_OCTETS } else { LOG_LINE_OCTETS };
         let pieces = match self {
-            Self::Json | Self::JournalJson => vec![shorten_json(escape(event, true), most)],
-            Self::Plain => vec![cut(&escape(event, false), most)],
-            Self::Journal => split(&cut(&escape(event, false), LOG_LINE_OCTETS), most),
+            Self::Json | Self::JournalJson => vec![shorten_json(escape(event, Within::Json), most)],
+            Self::Plain => vec![cut(&escape(event, Within::Text), most)],
+            Self::Journal => split(&cut(&escape(event, Within::Text), LOG_LINE_OCTETS), most),
         };
         let prefix = if self.is_journal() { priority(level) } else { "" };
         pieces.into_iter().map(|piece| format!("{prefix}{piece}\n")).collect()
@@ -108,8 +108,16 @@ const fn priority(level: Level) -> &'static str {
     }
 }
 
+/// Where an escaped text stands, which decides the form of its escapes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Within {
+    /// In a JSON object: all characters that are escaped are in strings of it.
+    Json,
+    Text,
+}
+
 /// Control characters would end the line, move a terminal's cursor or reverse what it shows.
-fn escape(text: &str, json: bool) -> String {
+fn escape(text: &str, within: Within) -> String {
     if text.bytes().all(|octet| matches!(octet, b'\t' | b' '..=b'~')) {
         return text.to_owned();
     }
@@ -118,8 +126,7 @@ fn escape(text: &str, json: bool) -> String {
         match character {
             '\n' => escaped.push_str("\\n"),
             '\r' => escaped.push_str("\\r"),
-            // In a JSON object, all characters that are escaped here are in strings.
-            _ if is_unprintable(character) && json => {
+            _ if is_unprintable(character) && within == Within::Json => {
                 let mut units = [0; 2];
                 for unit in character.encode_utf16(&mut units) {
                     // Writing to a string cannot fail.
@@ -177,7 +184,7 @@ fn shorten_json(object: String, most: usize) -> String {
     let mut longest = most / 2;
     loop {
         cut_strings(&mut value, longest);
-        let shorter = escape(&value.to_string(), true);
+        let shorter = escape(&value.to_string(), Within::Json);
         // An event without strings is never long.
         if shorter.len() <= most || longest < 16 {
             return shorter;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::event::{Happening, Receipt, RefusalEvent, TrackingEvent};
+use crate::event::{Confirmation, Happening, Receipt, RefusalEvent, TrackingEvent};
 use crate::limits::TRACKED_ALONE;
 use crate::line::{DecisionLine, ReceiveLine, RefusedLine, TrackingLine, What, moment};
 use crate::outcomes::{expired, tried};
@@ -77,7 +77,7 @@ impl From<Receipt> for ReceiveLine {
             changes: changes.texts(),
             size: receipt.size,
             kept: receipt.kept,
-            answered: receipt.answered,
+            answered: receipt.confirmation == Confirmation::Sent,
         }
     }
 }

@@ -75,8 +75,17 @@ pub struct Receipt {
     pub size: u64,
     /// The place of storage.
     pub kept: MessageStorage,
-    /// Has the client got the reply? If not, the queue was too slow, and the message may be stored.
-    pub answered: bool,
+    /// Has the client got the reply?
+    pub confirmation: Confirmation,
+}
+
+/// Does the client of a stored message know that it is stored?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirmation {
+    /// It got the reply.
+    Sent,
+    /// The queue was too slow: the client got another reply, and the message may be stored.
+    TooLate,
 }
 
 /// The refused client, and the refused request.

@@ -26,6 +26,7 @@ use crate::limits::{
 use crate::line::{TrackingLine, What, moment};
 use crate::{Gap, Happening, Message, Shared, TrackingEvent, TrackingSettings};
 use disk::{Stream, WriteError};
+use marks::LogEnd;
 use relay_mail::printable::printable;
 use relay_mail::queue_id::QueueId;
 
@@ -102,7 +103,7 @@ impl TrackingWriter {
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     self.write();
-                    return self.end_log(false);
+                    return self.end_log(LogEnd::DaemonEnds);
                 }
             };
             self.busy = Instant::now();
@@ -124,7 +125,7 @@ impl TrackingWriter {
                     Message::Stop(done) => {
                         self.report_suppressed();
                         self.write();
-                        self.end_log(false);
+                        self.end_log(LogEnd::DaemonEnds);
                         let _ = done.send(());
                         return;
                     }
@@ -218,7 +219,7 @@ impl TrackingWriter {
         let is_other =
             (settings.enabled, &settings.path) != (self.settings.enabled, &self.settings.path);
         if is_other {
-            self.end_log(true);
+            self.end_log(LogEnd::SwitchedOff);
         }
         // The new directory has the report of lines that could not be written.
         self.settings = settings;

@@ -2,12 +2,24 @@
 
 use std::io::{Error, ErrorKind};
 
+use relay_session::HandshakeFailure;
 use tokio_rustls::rustls::{
     self, AlertDescription, InvalidMessage, PeerIncompatible, PeerMisbehaved,
 };
 
+/// Who ended a handshake, and why.
+pub(crate) fn handshake_failure(error: &Error) -> HandshakeFailure {
+    match error.kind() {
+        ErrorKind::Unsupported => HandshakeFailure::NoCertificate,
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof => {
+            HandshakeFailure::ClientLeft(words(error))
+        }
+        _ => HandshakeFailure::Refused(words(error)),
+    }
+}
+
 /// The text of a failed handshake for administrators.
-pub(crate) fn handshake_failure(error: &Error) -> String {
+fn words(error: &Error) -> String {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let words = match inner {
         Some(rustls::Error::AlertReceived(alert)) => return alert_words(*alert),
@@ -43,7 +55,6 @@ pub(crate) fn handshake_failure(error: &Error) -> String {
         _ => match error.kind() {
             ErrorKind::UnexpectedEof => "the client closed the connection",
             ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => "the client reset the connection",
-            ErrorKind::Unsupported => "this connector no longer has a certificate",
             _ => return error.to_string(),
         },
     };
@@ -74,7 +85,8 @@ mod tests {
     #[test]
     fn every_failure_has_its_own_words() {
         use rustls::Error as E;
-        let told = |error: E| handshake_failure(&Error::new(ErrorKind::InvalidData, error));
+        let told =
+            |error: E| handshake_failure(&Error::new(ErrorKind::InvalidData, error)).to_string();
         let mut words = vec![
             told(E::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon)),
             told(E::PeerIncompatible(PeerIncompatible::NoKxGroupsInCommon)),
@@ -84,8 +96,9 @@ mod tests {
             told(E::AlertReceived(AlertDescription::UnknownCA)),
             told(E::AlertReceived(AlertDescription::UserCanceled)),
             told(E::AlertReceived(AlertDescription::InternalError)),
-            handshake_failure(&ErrorKind::UnexpectedEof.into()),
-            handshake_failure(&ErrorKind::ConnectionReset.into()),
+            handshake_failure(&ErrorKind::UnexpectedEof.into()).to_string(),
+            handshake_failure(&ErrorKind::ConnectionReset.into()).to_string(),
+            handshake_failure(&ErrorKind::Unsupported.into()).to_string(),
         ];
         assert!(words.iter().all(|words| words.len() > 10), "{words:?}");
         let count = words.len();

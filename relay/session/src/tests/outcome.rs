@@ -9,7 +9,7 @@ use relay_mail::store_error::{BeginError, StoreError};
 use relay_mail::tls::TlsInfo;
 
 use crate::player::{self, World};
-use crate::{Action, MessageBegun, ProtocolRecord, Session};
+use crate::{Action, HandshakeFailure, MessageBegun, ProtocolRecord, Session};
 use relay_policy::{Inquiry, InquiryAnswer};
 
 /// The results of a session.
@@ -61,7 +61,7 @@ impl World for Outcome {
         assert!(self.open.take().is_some());
     }
 
-    fn shake_hands(&mut self) -> Option<Result<TlsInfo, String>> {
+    fn shake_hands(&mut self) -> Option<Result<TlsInfo, HandshakeFailure>> {
         None
     }
 

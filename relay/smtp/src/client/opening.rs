@@ -42,14 +42,19 @@ pub enum NextHopTls {
     Implicit,
 }
 
+/// The command that greets a server of SMTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HelloVerb {
+    Ehlo,
+    /// After a refusal of EHLO.
+    Helo,
+}
+
 /// The current step of the opening.
 #[derive(Debug)]
 pub(super) enum Stage {
     Greeting,
-    Hello {
-        /// EHLO was refused and HELO is tried.
-        helo: bool,
-    },
+    Hello(HelloVerb),
     /// The reply to STARTTLS is awaited.
     StartTls,
     /// The driver does the handshake.
@@ -76,7 +81,7 @@ impl Stage {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Greeting => "before the greeting",
-            Self::Hello { .. } => "after EHLO or HELO",
+            Self::Hello(_) => "after EHLO or HELO",
             Self::StartTls => "after STARTTLS",
             Self::Handshake => "in the TLS handshake",
             Self::Auth(_) => "after AUTH",
@@ -89,7 +94,7 @@ impl Stage {
     pub(super) const fn last_command(&self) -> AnsweredCommand {
         match self {
             Self::Greeting => AnsweredCommand::Connection,
-            Self::Hello { .. } => AnsweredCommand::Hello,
+            Self::Hello(_) => AnsweredCommand::Hello,
             Self::StartTls | Self::Handshake => AnsweredCommand::StartTls,
             Self::Auth(_) => AnsweredCommand::Auth,
         }
@@ -107,7 +112,7 @@ impl ClientSession {
             self.parser = ReplyParser::default();
             match self.opening.encryption {
                 NextHopTls::Implicit => self.wait(Stage::Greeting, now),
-                _ => self.hello(false, now),
+                _ => self.hello(HelloVerb::Ehlo, now),
             }
         }
     }
@@ -129,8 +134,8 @@ impl ClientSession {
 
     pub(super) fn handle_opening(&mut self, stage: Stage, reply: Reply, now: Instant) {
         match stage {
-            Stage::Greeting if reply.code == 220 => self.hello(false, now),
-            Stage::Hello { helo: false } if reply.code == 250 => {
+            Stage::Greeting if reply.code == 220 => self.hello(HelloVerb::Ehlo, now),
+            Stage::Hello(HelloVerb::Ehlo) if reply.code == 250 => {
                 self.capabilities = Capabilities::parse(&reply.text);
                 if self.opening.use_basic_smtp {
                     self.capabilities.pipelining = false;
@@ -138,12 +143,12 @@ impl ClientSession {
                 }
                 self.start_tls(now);
             }
-            Stage::Hello { helo: true } if reply.code == 250 => self.start_tls(now),
+            Stage::Hello(HelloVerb::Helo) if reply.code == 250 => self.start_tls(now),
             // RFC 5321 section 3.2: a server without EHLO may know HELO.
-            Stage::Hello { helo: false }
+            Stage::Hello(HelloVerb::Ehlo)
                 if reply.code / 100 == 5 && self.opening.protocol == DeliveryProtocol::Smtp =>
             {
-                self.hello(true, now);
+                self.hello(HelloVerb::Helo, now);
             }
             Stage::StartTls if reply.code == 220 => {
                 self.wait(Stage::Handshake, now);
@@ -212,15 +217,15 @@ impl ClientSession {
         }
     }
 
-    fn hello(&mut self, helo: bool, now: Instant) {
-        let verb = match self.opening.protocol {
-            DeliveryProtocol::Lmtp => "LHLO",
-            DeliveryProtocol::Smtp if helo => "HELO",
-            DeliveryProtocol::Smtp => "EHLO",
+    fn hello(&mut self, tried: HelloVerb, now: Instant) {
+        let verb = match (self.opening.protocol, tried) {
+            (DeliveryProtocol::Lmtp, _) => "LHLO",
+            (DeliveryProtocol::Smtp, HelloVerb::Helo) => "HELO",
+            (DeliveryProtocol::Smtp, HelloVerb::Ehlo) => "EHLO",
         };
         let line = format!("{verb} {}", self.opening.hello_name);
         self.say(&line);
-        self.wait(Stage::Hello { helo }, now);
+        self.wait(Stage::Hello(tried), now);
     }
 
     fn say(&mut self, line: &str) {

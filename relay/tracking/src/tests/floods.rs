@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::event::{Receipt, RefusalEvent};
+use crate::event::{Confirmation, Receipt, RefusalEvent};
 use crate::limits::{TRACKED_LINE_OCTETS, TRACKING_REFUSALS_SHARE};
 use crate::tests::*;
 use relay_connector::Connection;
@@ -56,7 +56,7 @@ fn received(remote: &str, paths: &[String]) -> Happening {
         decisions,
         size: 1,
         kept: MessageStorage::Database,
-        answered: true,
+        confirmation: Confirmation::Sent,
     }))
 }
 

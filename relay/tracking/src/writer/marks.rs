@@ -17,6 +17,14 @@ const OFF: &str = "the log was switched off";
 const REMOVED: &str = "files of the log were removed while it was written";
 const NO_ROOM: &str = "old refusals were removed to make room for new ones";
 
+/// Why a log ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LogEnd {
+    DaemonEnds,
+    /// While the daemon runs.
+    SwitchedOff,
+}
+
 impl TrackingWriter {
     /// Records that the log begins at this time, or continues after another daemon. An earlier gap
     /// is recorded first.
@@ -42,13 +50,16 @@ impl TrackingWriter {
     }
 
     /// Records the end: all events are written, and no event follows.
-    pub(super) fn end_log(&mut self, off: bool) {
+    pub(super) fn end_log(&mut self, end: LogEnd) {
         if !self.opening.is_empty() {
             self.write();
         }
         // After a gap, the log gets no end mark, and the next daemon records the gap.
         if self.settings.enabled && self.gap.is_none() && self.opening.is_empty() {
-            self.write_mark(&mark(SystemTime::now(), What::Closed { off }));
+            self.write_mark(&mark(
+                SystemTime::now(),
+                What::Closed { off: end == LogEnd::SwitchedOff },
+            ));
         }
     }
 
